@@ -1,0 +1,21 @@
+//! The vocabulary every room shares: places in a source's history, table shapes, rows as they pass.
+//!
+//! Pure: no I/O, no async, nothing of ours imported. A room knows its neighbours only through these words.
+
+pub mod capture;
+pub mod clock;
+pub mod failure;
+pub mod gtid;
+pub mod position;
+pub mod record;
+pub mod row;
+pub mod schema;
+
+pub use capture::{Capture, CapturedTable};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use failure::{Failure, Remedy};
+pub use gtid::{Gtid, GtidSet};
+pub use position::{BinlogPosition, ChangePosition, Cut, LogOffset, ParsePositionError, Term};
+pub use record::{Operation, RecordHead};
+pub use row::{CellError, Image, RowSink, Value, ValueSink};
+pub use schema::{Charset, Column, ColumnType, Generated, KeyKind, TableName, TableSchema};

@@ -1,0 +1,178 @@
+//! Every kind of place there is in binlake. No arithmetic, no conversion from bare numbers by accident; each prints and parses back.
+//!
+//! Within one epoch positions are totally ordered by *number*: binlog file `.999999` comes before `.1000000`. GTID sets are only
+//! partially ordered and therefore live elsewhere ([`super::GtidSet`]) and have no `<`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The place of a transaction's first event in a source's history.
+///
+/// `epoch` grows only when the server's history changes (failover, reset); `file` is the number in the binlog file's
+/// name; `offset` is in bytes. Prints as `epoch:file:offset`, e.g. `0:12:4711`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BinlogPosition {
+    /// The history this position belongs to.
+    pub epoch: u32,
+    /// The number of the binlog file, from its name's extension.
+    pub file: u64,
+    /// Byte offset in the file.
+    pub offset: u64,
+}
+
+/// A bound in a source's history: everything that *starts* below it, and nothing else, is meant.
+///
+/// `since`, `high`, handoff, published and applied are cuts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cut(pub BinlogPosition);
+
+impl Cut {
+    /// Whether a transaction that starts at `start` lies below this cut.
+    pub fn covers(self, start: BinlogPosition) -> bool {
+        start < self.0
+    }
+}
+
+/// The place of one record: its transaction's start, and the running number of *this table's* records in it.
+///
+/// Prints as `epoch:file:offset/ordinal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ChangePosition {
+    /// Where the transaction starts.
+    pub transaction: BinlogPosition,
+    /// Counts the table's records in the transaction from 0; a primary-key update is two.
+    pub ordinal: u64,
+}
+
+/// The offset of a record in one partition of a topic; the first is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LogOffset(pub u64);
+
+/// The fencing token of a daemon that holds a lease. Grows with every take-over; has nothing to do with an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Term(pub u64);
+
+/// A position that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {what}")]
+pub struct ParsePositionError {
+    /// What was read.
+    pub text: String,
+    /// What it should have been.
+    pub what: &'static str,
+}
+
+impl fmt::Display for BinlogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.epoch, self.file, self.offset)
+    }
+}
+
+impl FromStr for BinlogPosition {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = || ParsePositionError { text: text.to_owned(), what: "position (epoch:file:offset)" };
+        let mut parts = text.split(':');
+        let (Some(epoch), Some(file), Some(offset), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(fail());
+        };
+        Ok(Self {
+            epoch: epoch.parse().map_err(|_| fail())?,
+            file: file.parse().map_err(|_| fail())?,
+            offset: offset.parse().map_err(|_| fail())?,
+        })
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Cut {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Cut)
+    }
+}
+
+impl fmt::Display for ChangePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.transaction, self.ordinal)
+    }
+}
+
+impl FromStr for ChangePosition {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = || ParsePositionError { text: text.to_owned(), what: "change position (epoch:file:offset/ordinal)" };
+        let (transaction, ordinal) = text.split_once('/').ok_or_else(fail)?;
+        Ok(Self { transaction: transaction.parse()?, ordinal: ordinal.parse().map_err(|_| fail())? })
+    }
+}
+
+impl fmt::Display for LogOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+serde_as_text!(BinlogPosition);
+serde_as_text!(ChangePosition);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_print_and_parse_back() {
+        let position = ChangePosition { transaction: BinlogPosition { epoch: 3, file: 1_000_000, offset: 4 }, ordinal: 7 };
+        assert_eq!(position.to_string(), "3:1000000:4/7");
+        assert_eq!(position.to_string().parse::<ChangePosition>(), Ok(position));
+        assert!("3:1:4:5".parse::<BinlogPosition>().is_err());
+    }
+
+    #[test]
+    fn files_are_ordered_by_number_and_not_by_name() {
+        let old = BinlogPosition { epoch: 0, file: 999_999, offset: 900 };
+        let new = BinlogPosition { epoch: 0, file: 1_000_000, offset: 4 };
+        assert!(old < new);
+    }
+
+    #[test]
+    fn a_cut_covers_what_starts_below_it() {
+        let start = BinlogPosition { epoch: 0, file: 1, offset: 100 };
+        assert!(!Cut(start).covers(start));
+        assert!(Cut(BinlogPosition { offset: 101, ..start }).covers(start));
+    }
+}

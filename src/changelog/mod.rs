@@ -1,0 +1,213 @@
+//! The change log: topics of records, ordered per partition, durable before they are acknowledged.
+//!
+//! The door is [`ChangeLog`]; [`codec`] turns row images into record bytes (Debezium's envelope) and back. What a reader may take
+//! is decided in one place, [`chain`]: a late record of a fenced tailer and a repeated one are dropped and counted, a hole parks.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{ChangePosition, Failure, LogOffset, Remedy, Term};
+
+/// What this room returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Settings of the embedded log.
+#[derive(Debug, Clone)]
+pub struct LocalSettings {
+    /// The directory that holds it.
+    pub directory: std::path::PathBuf,
+    /// Live bytes it may hold; appending waits beyond them.
+    pub bytes_max: u64,
+}
+
+/// One record to append. Key and value are ranges of the batch's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendRecord {
+    /// The partition it goes to.
+    pub partition: u32,
+    /// Where it stands.
+    pub position: ChangePosition,
+    /// The record before it in its partition.
+    pub previous: Option<ChangePosition>,
+    /// The shape's fingerprint.
+    pub schema: String,
+    /// Byte range of the key in [`AppendBatch::bytes`]; empty for a keyless table, a truncate or a schema record.
+    pub key: std::ops::Range<usize>,
+    /// Byte range of the value.
+    pub value: std::ops::Range<usize>,
+}
+
+/// Records of one topic, in order, that are appended together.
+#[derive(Debug, Clone, Default)]
+pub struct AppendBatch {
+    /// The topic.
+    pub topic: String,
+    /// The term of the tailer.
+    pub term: Term,
+    /// All keys and values.
+    pub bytes: Vec<u8>,
+    /// The records.
+    pub records: Vec<AppendRecord>,
+}
+
+/// The proof that a batch is durable. Only `append` makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The topic.
+    pub topic: String,
+    /// The end offset of every partition of the topic after the append.
+    pub ends: Vec<LogOffset>,
+}
+
+/// The end of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PartitionTail {
+    /// The offset that the next record will get.
+    pub end: LogOffset,
+    /// The last record's position and term, if there ever was one (also when it has been released since).
+    pub last: Option<(ChangePosition, Term)>,
+}
+
+/// One record as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset.
+    pub offset: LogOffset,
+    /// Where it stands.
+    pub position: ChangePosition,
+    /// The record before it in its partition.
+    pub previous: Option<ChangePosition>,
+    /// Its tailer's term.
+    pub term: Term,
+    /// The shape's fingerprint.
+    pub schema: String,
+    /// The key's bytes; shared with the block it was read from.
+    pub key: Bytes,
+    /// The value's bytes; shared likewise.
+    pub value: Bytes,
+}
+
+/// Who reads a topic: a lake table and its generation, e.g. `ods_shop.orders/g0001`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Consumer(pub String);
+
+/// How full the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Live bytes.
+    pub bytes: u64,
+    /// The limit; 0 where there is none.
+    pub bytes_max: u64,
+}
+
+/// The change log.
+#[async_trait]
+pub trait ChangeLog: Send + Sync {
+    /// Creates the topic unless it is there; the number of its partitions.
+    async fn open_topic(&self, topic: &str) -> Result<u32>;
+    /// Appends batches (of different topics) and returns once all are durable. On the embedded log they become visible together.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when `bytes_max` is reached and what fills it is still needed by an active consumer: nothing was appended.
+    /// [`Error::Fenced`] when a higher term has appended to one of the topics.
+    async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>>;
+    /// The ends of the topic's partitions.
+    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>>;
+    /// Records of `[from, until)`, at least one if there is one, about `bytes_max` at most. Empty when `from` has reached the end.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when `from` was released or evicted, [`Error::Corrupt`] when the bytes fail their checksum.
+    async fn read(&self, topic: &str, partition: u32, from: LogOffset, until: LogOffset, bytes_max: usize)
+    -> Result<Vec<Record>>;
+    /// Registers a consumer, or moves it on: below these offsets (one per partition) it needs nothing any more. Never moves it back.
+    async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
+    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted.
+    async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
+    /// Forgets a consumer.
+    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;
+    /// Removes the topic with its records and consumers. A topic that is not there is fine.
+    async fn remove_topic(&self, topic: &str) -> Result<()>;
+    /// How full the log is.
+    async fn usage(&self) -> Result<Usage>;
+}
+
+/// What can go wrong in the change log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `bytes_max` is reached.
+    #[error("the change log is full: {bytes} of {bytes_max} bytes")]
+    Full {
+        /// Live bytes.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// A higher term has appended.
+    #[error("topic {topic}: term {term} was overtaken by term {by}")]
+    Fenced {
+        /// The topic.
+        topic: String,
+        /// Ours.
+        term: Term,
+        /// Theirs.
+        by: Term,
+    },
+    /// The records are gone.
+    #[error("topic {topic}[{partition}]: offset {from} is gone; the first that is left is {first}")]
+    Lost {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What was asked for.
+        from: LogOffset,
+        /// What is there.
+        first: LogOffset,
+    },
+    /// A record that does not follow the one before it.
+    #[error("topic {topic}[{partition}] at offset {offset}: {reason}")]
+    Broken {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record.
+        offset: LogOffset,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Bytes that fail their checksum or are no record of ours.
+    #[error("topic {topic}[{partition}] at offset {offset}: {reason}")]
+    Corrupt {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record, or the first of its block.
+        offset: LogOffset,
+        /// What was found.
+        reason: String,
+    },
+    /// The store behind the log failed.
+    #[error("change log {path}: {reason}")]
+    Storage {
+        /// Where it is.
+        path: String,
+        /// What the store said.
+        reason: String,
+    },
+}
+
+impl Failure for Error {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Full { .. } | Self::Storage { .. } => Remedy::Retry,
+            Self::Fenced { .. } => Remedy::Fenced,
+            Self::Lost { .. } | Self::Broken { .. } | Self::Corrupt { .. } => {
+                Remedy::Park("the log no longer holds every change of this table: run `binlake rebuild` for it".to_owned())
+            }
+        }
+    }
+}

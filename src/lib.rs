@@ -1,0 +1,7 @@
+//! binlake keeps a lakehouse's ODS tables equal to MySQL.
+//!
+//! See `docs/architecture.md` for the map: rooms, the way of one row change, and the promises with the argument why each holds.
+
+pub mod change;
+pub mod changelog;
+pub mod source;

@@ -1,0 +1,416 @@
+//! One MySQL server as binlake sees it: who it is, what it holds, its rows in chunks, its binlog as whole transactions.
+//!
+//! The door is [`Source`]. Everything behind it may use MySQL's protocol; nothing in front of it knows of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
+
+pub mod error;
+
+pub use error::Error;
+
+/// What this room returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A secret that prints as `***`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain text. The default on loopback.
+    Off,
+    /// Encrypted; the certificate is not checked.
+    Required,
+    /// The certificate must chain to a trusted CA.
+    VerifyCa,
+    /// … and must name the host. The default elsewhere.
+    VerifyIdentity,
+}
+
+/// TLS of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// How much is verified.
+    pub mode: TlsMode,
+    /// A PEM file of own CAs; None means the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How snapshots are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// Chunks read at once, over all tables of the source.
+    pub parallel: usize,
+    /// Rows a chunk aims at.
+    pub chunk_rows: u64,
+    /// Bytes a chunk aims at.
+    pub chunk_bytes: u64,
+    /// New chunks wait while the server runs more threads than this.
+    pub max_threads_running: u64,
+}
+
+/// Everything needed to reach and read one source.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name in the YAML.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+    /// Transport security.
+    pub tls: Tls,
+    /// Our id among the server's replicas.
+    pub server_id: u32,
+    /// Announced as `@replica_uuid`, the same at every start, so that the server ends our predecessor's dump thread itself.
+    pub replica_uuid: String,
+    /// How snapshots are read.
+    pub snapshot: SnapshotSettings,
+    /// Row events of one transaction held in memory before they spill to `scratch`, in bytes.
+    pub transaction_bytes_max: usize,
+    /// Where oversized transactions spill; a directory that is ours alone.
+    pub scratch: PathBuf,
+    /// The server is asked to send a heartbeat after so long a silence; three missing ones mean a dead socket.
+    pub heartbeat: Duration,
+    /// How long one statement or connection attempt may take.
+    pub timeout: Duration,
+}
+
+/// The kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavor {
+    /// MySQL and its like.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+/// Who answers at the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `@@server_uuid`.
+    pub server_uuid: String,
+    /// `@@version`.
+    pub version: String,
+    /// MySQL or MariaDB.
+    pub flavor: Flavor,
+    /// `gtid_mode=ON` exactly.
+    pub gtids: bool,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// It works, with a risk that is named.
+    Warning,
+    /// It cannot work.
+    Error,
+}
+
+/// One line of `check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// What was looked at, e.g. `binlog_format` or `shop.orders`.
+    pub subject: String,
+    /// What was found.
+    pub message: String,
+    /// The statement or setting that mends it.
+    pub remedy: Option<String>,
+    /// The table it concerns, where it concerns only one.
+    pub table: Option<TableName>,
+}
+
+/// What the YAML says of one table, as far as the source needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableOptions {
+    /// Columns left out, by MySQL's name.
+    pub exclude_columns: Vec<String>,
+    /// `key:`; empty where none is given.
+    pub key: Vec<String>,
+    /// `cascades: accept`.
+    pub accept_cascades: bool,
+    /// The table may be without a key (`mode: changelog`).
+    pub keyless_allowed: bool,
+}
+
+/// A place sampled from a server, not yet bound to an epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The server that was asked.
+    pub server_uuid: String,
+    /// The binlog file's full name, e.g. `binlog.000012`.
+    pub file_name: String,
+    /// Its number.
+    pub file: u64,
+    /// Byte offset.
+    pub offset: u64,
+}
+
+impl Sample {
+    /// The sampled place as a cut of the given epoch.
+    pub fn cut(&self, epoch: u32) -> Cut {
+        Cut(BinlogPosition { epoch, file: self.file, offset: self.offset })
+    }
+}
+
+/// The last transaction that was received, to recognise a history that was rewritten under the same coordinates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastTransaction {
+    /// The binlog file's full name.
+    pub file_name: String,
+    /// Where it starts.
+    pub offset: u64,
+    /// CRC32 of its first event as the server sent it.
+    pub crc: u32,
+}
+
+/// A prepared XA transaction whose rows were written to the binlog and whose end was not seen yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedXa {
+    /// The xid as the binlog prints it: `X'…',X'…',1`.
+    pub xid: String,
+    /// The binlog file that holds the group.
+    pub file_name: String,
+    /// Where the group starts. It is read again from here after a restart.
+    pub offset: u64,
+}
+
+/// Where a stream stands, with all it needs to go on. Saved with `published`; grows by fields only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The server whose binlog this is a place of.
+    pub server_uuid: String,
+    /// The binlog file's full name.
+    pub file_name: String,
+    /// All transactions that start below it have been returned.
+    pub position: Cut,
+    /// Exactly the transactions below `position`, where the server has GTIDs: from the stream itself, never sampled.
+    pub gtids: Option<GtidSet>,
+    /// The last transaction before `position`.
+    pub last: Option<LastTransaction>,
+    /// XA transactions that are prepared and not ended at `position`.
+    #[serde(default)]
+    pub prepared: Vec<PreparedXa>,
+}
+
+/// Where a stream starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamFrom {
+    /// The flushed end of the binlog at this moment; positions get this epoch.
+    Now {
+        /// The epoch of the new history.
+        epoch: u32,
+    },
+    /// Behind a checkpoint. Another server is taken only with GTIDs, and then the epoch grows by one.
+    Checkpoint(Checkpoint),
+}
+
+/// Why a table cannot be captured any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// One sentence with place, statement or column.
+    pub reason: String,
+    /// What the operator does.
+    pub remedy: String,
+}
+
+/// One piece of a transaction.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// Row changes of one captured table; fetch them with [`TransactionBody::next_row`].
+    Rows {
+        /// The table.
+        table: TableName,
+        /// The shape of the images.
+        schema: Arc<TableSchema>,
+        /// Create, update or delete.
+        operation: Operation,
+    },
+    /// The table was emptied.
+    Truncate {
+        /// The table.
+        table: TableName,
+        /// The statement.
+        statement: String,
+    },
+    /// The table was altered, dropped or renamed: it parks.
+    Schema {
+        /// The table.
+        table: TableName,
+        /// The statement.
+        statement: String,
+        /// Reason and remedy.
+        problem: Problem,
+    },
+    /// Something about this table that cannot be kept right was met: it parks.
+    Unusable {
+        /// The table.
+        table: TableName,
+        /// Reason and remedy.
+        problem: Problem,
+    },
+}
+
+/// The parts of one committed transaction, in order. Reads from memory or from a spill file.
+pub trait TransactionBody: Send {
+    /// The next part; None after the last. What is left of the current part is skipped.
+    fn next_part(&mut self) -> Result<Option<Part>>;
+    /// Drives the next row change of the current [`Part::Rows`] into `sink`; false when there is none left.
+    ///
+    /// # Errors
+    /// [`Error::Row`] names table, position and column; the body can go on with the next part.
+    fn next_row(&mut self, sink: &mut dyn RowSink) -> Result<bool>;
+}
+
+/// A transaction whose commit was received. Only the parts of captured tables are in it.
+pub struct Transaction {
+    /// Where it starts (an XA transaction: where its XA COMMIT starts).
+    pub start: BinlogPosition,
+    /// The binlog file's full name.
+    pub file_name: Arc<str>,
+    /// `uuid:number`, where the server has GTIDs.
+    pub gtid: Option<String>,
+    /// When the server committed, microseconds since 1970-01-01 UTC.
+    pub committed_us: i64,
+    /// Its parts.
+    pub body: Box<dyn TransactionBody>,
+}
+
+/// What a stream yields.
+pub enum StreamItem {
+    /// A transaction with changes of captured tables.
+    Transaction(Transaction),
+    /// The stream stands further on (other tables' transactions, a heartbeat): see [`BinlogStream::checkpoint`].
+    Progress {
+        /// The server's clock at the last event, microseconds since 1970-01-01 UTC; None for a heartbeat.
+        committed_us: Option<i64>,
+        /// True when the server has nothing more to send right now.
+        idle: bool,
+    },
+}
+
+/// A binlog as a sequence of committed transactions.
+#[async_trait]
+pub trait BinlogStream: Send {
+    /// The next item. Cancel-safe: a dropped call loses nothing.
+    async fn next(&mut self) -> Result<StreamItem>;
+    /// Where the stream stands: behind everything that `next` has returned.
+    fn checkpoint(&self) -> Checkpoint;
+    /// Captures other tables from the next transaction on.
+    fn set_capture(&mut self, capture: Capture);
+}
+
+/// Bounds of a snapshot in the order MySQL gives the key: opaque SQL literals, one per key column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyBound(pub Vec<String>);
+
+/// How a table's snapshot is cut. Made once per table and generation and kept in the metadata store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPlan {
+    /// Rows behind it are not read: the log has them. None for an empty or a keyless table.
+    pub upper: Option<KeyBound>,
+    /// The server's estimate.
+    pub estimated_rows: u64,
+    /// The server's estimate.
+    pub estimated_bytes: u64,
+    /// The table is read whole, in one chunk (no key to cut by).
+    pub whole: bool,
+    /// There is nothing to read.
+    pub empty: bool,
+}
+
+/// One chunk: `lower < key <= upper`; None is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRange {
+    /// Exclusive.
+    pub lower: Option<KeyBound>,
+    /// Inclusive.
+    pub upper: Option<KeyBound>,
+}
+
+/// Reads one chunk on a connection of its own.
+#[async_trait]
+pub trait ChunkReader: Send {
+    /// Drives rows (each announced as [`crate::change::Image::After`]) into `sink` until about `bytes` were read; 0 rows means the end.
+    async fn next_rows(&mut self, sink: &mut (dyn RowSink + Send), bytes: usize) -> Result<u64>;
+    /// After the last row: the flushed position, sampled now. Nothing that was read lies behind it.
+    async fn high(self: Box<Self>) -> Result<Sample>;
+}
+
+/// How the server showed all of `since`, for the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visible {
+    /// The server that showed it.
+    pub server_uuid: String,
+    /// `gtid_executed`, `log_status` or `margin`.
+    pub by: String,
+}
+
+/// One MySQL server.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Who answers at the address.
+    async fn identity(&self) -> Result<Identity>;
+    /// Every base table of every user database.
+    async fn tables(&self) -> Result<Vec<TableName>>;
+    /// The captured shape of a table.
+    ///
+    /// # Errors
+    /// [`Error::Table`] where it cannot be captured: gone, no key, an unsupported column, cascades the server does not write.
+    async fn describe(&self, table: &TableName, options: &TableOptions) -> Result<Arc<TableSchema>>;
+    /// Everything `check` and every start look at: settings, rights, retention, server id, and each table.
+    async fn preflight(&self, tables: &[(TableName, TableOptions)]) -> Result<Vec<Finding>>;
+    /// The flushed end of the binlog: an upper bound of all that is visible.
+    async fn flushed(&self) -> Result<Sample>;
+    /// Opens the binlog.
+    async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>>;
+    /// Waits, for at most `timeout`, until the server shows every transaction below `since`, and no XA transaction prepared before it is open.
+    async fn wait_visible(&self, since: &Checkpoint, timeout: Duration) -> Result<Visible>;
+    /// Fixes the snapshot's upper bound.
+    async fn plan_snapshot(&self, schema: &TableSchema) -> Result<SnapshotPlan>;
+    /// The next chunk behind `after`; None when the plan's end is reached.
+    async fn next_chunk(&self, schema: &TableSchema, plan: &SnapshotPlan, after: Option<&KeyBound>)
+    -> Result<Option<ChunkRange>>;
+    /// Starts reading a chunk. Refuses a server other than `visible.server_uuid` and a table whose shape is no longer `schema`.
+    async fn read_chunk(&self, schema: Arc<TableSchema>, range: &ChunkRange, visible: &Visible) -> Result<Box<dyn ChunkReader>>;
+}
+
+/// A table as `discover` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovered {
+    /// The table.
+    pub name: TableName,
+    /// Where its key comes from.
+    pub key_kind: KeyKind,
+    /// What needs a decision.
+    pub notes: Vec<String>,
+    /// The server's estimates.
+    pub rows: u64,
+    /// The server's estimates.
+    pub bytes: u64,
+}
