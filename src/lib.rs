@@ -4,4 +4,6 @@
 
 pub mod change;
 pub mod changelog;
+pub mod lake;
+pub mod metadata;
 pub mod source;
