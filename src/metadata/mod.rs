@@ -118,6 +118,9 @@ pub struct TableState {
     pub mode: String,
     /// The lake's database and table name.
     pub into: (String, String),
+    /// The mirror is one segment, whatever its size (`layout: single`).
+    #[serde(default)]
+    pub layout_single: bool,
     /// The topic its changes are in. A generation has its own capture, in the same topic or a new one.
     pub topic: String,
     /// The captured shape.
