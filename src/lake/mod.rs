@@ -248,7 +248,7 @@ pub struct Maintenance {
 
 /// The one writer of a lake table's generation. Batches are all or nothing: dropping it, or an error, loses only what was not committed.
 #[async_trait]
-pub trait TableWriter: Send {
+pub trait TableWriter: Send + Sync {
     /// The last commit.
     fn committed(&self) -> &Committed;
     /// Makes the snapshot the table's content, at `point` (its position is `since`, its offsets the start of the log). Once per generation.

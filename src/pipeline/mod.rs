@@ -23,6 +23,9 @@ pub mod write;
 pub use board::Board;
 pub use ledger::{Ledger, TableKey};
 
+/// What the coordinator passes through to the source.
+pub use crate::source::{Sample, TableOptions};
+
 /// What a verb returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -75,6 +78,14 @@ pub enum Error {
         /// What mends it.
         remedy: String,
     },
+    /// Mistakes in the table list that only the server's tables show.
+    #[error("source {source_name}: {}", mistakes.join("; "))]
+    List {
+        /// The source.
+        source_name: String,
+        /// Every mistake.
+        mistakes: Vec<String>,
+    },
     /// A document in the metadata store that its room cannot read.
     #[error("{what} of {of} in the metadata store: {reason}")]
     Document {
@@ -98,17 +109,33 @@ impl Failure for Error {
                 Remedy::Park("mend the value on the source, or exclude the column, then run `binlake rebuild` for it".to_owned())
             }
             Self::Table { remedy, .. } => Remedy::Park(remedy.clone()),
+            Self::List { .. } => Remedy::Stop("mend the table list; `binlake check` shows every mistake".to_owned()),
             Self::Document { .. } => Remedy::Stop("restore the metadata store from its backup".to_owned()),
         }
     }
 }
 
+impl Error {
+    /// The source's history no longer holds what is needed: nothing but a rebuild helps.
+    pub fn is_lost_history(&self) -> bool {
+        matches!(self, Self::Source(source::Error::History { lost: true, .. }))
+    }
+}
+
 /// Reads a room's document from its JSON text.
-pub(crate) fn read_document<T: serde::de::DeserializeOwned>(what: &'static str, of: &dyn std::fmt::Display, text: &str) -> Result<T> {
+pub(crate) fn read_document<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    of: &dyn std::fmt::Display,
+    text: &str,
+) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::Document { what, of: of.to_string(), reason: error.to_string() })
 }
 
 /// Writes a room's document as JSON text.
-pub(crate) fn write_document<T: serde::Serialize>(what: &'static str, of: &dyn std::fmt::Display, document: &T) -> Result<String> {
+pub(crate) fn write_document<T: serde::Serialize>(
+    what: &'static str,
+    of: &dyn std::fmt::Display,
+    document: &T,
+) -> Result<String> {
     serde_json::to_string(document).map_err(|error| Error::Document { what, of: of.to_string(), reason: error.to_string() })
 }
