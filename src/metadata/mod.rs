@@ -10,6 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Cut, Failure, LogOffset, Remedy, TableName, TableSchema, Term};
 
+pub mod contract;
+pub mod memory;
+pub mod phase;
+pub mod sqlite;
+
+pub use memory::MemoryMetadata;
+pub use phase::PhaseError;
+pub use sqlite::SqliteMetadata;
+
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
