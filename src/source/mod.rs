@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+pub mod control;
 pub mod error;
+mod identity;
+mod schema;
 
 pub use error::Error;
 
