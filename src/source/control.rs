@@ -18,6 +18,7 @@ use super::{Error, Result, Settings, TlsMode};
 pub struct Control {
     connection: Conn,
     settings: Settings,
+    account: String,
 }
 
 /// One row of an answer.
@@ -75,25 +76,32 @@ impl Control {
         let options = options(settings)?;
         let attempt = limited(settings, settings.timeout, "a connection", Conn::new(options)).await?;
         let connection = attempt.map_err(|error| translate(settings, error))?;
-        let mut control = Self { connection, settings: settings.clone() };
+        let mut control = Self { connection, settings: settings.clone(), account: any_host(settings) };
         control.prepare_session().await?;
         Ok(control)
     }
 
     async fn prepare_session(&mut self) -> Result<()> {
-        // Without an own sql_mode a global NO_BACKSLASH_ESCAPES or ANSI_QUOTES would change what `quoted` means.
-        self.execute("SET SESSION sql_mode = ''").await?;
-        self.execute("SET NAMES utf8mb4").await?;
-        self.execute("SET SESSION time_zone = '+00:00'").await?;
         let seconds = self.settings.timeout.as_secs().clamp(1, 10);
-        self.execute(&format!("SET SESSION lock_wait_timeout = {seconds}")).await?;
+        self.execute("SET NAMES utf8mb4").await?;
+        // Without an own sql_mode a global NO_BACKSLASH_ESCAPES or ANSI_QUOTES would change what `quoted` means.
+        self.execute(&format!("SET SESSION sql_mode = '', time_zone = '+00:00', lock_wait_timeout = {seconds}")).await?;
         for newer in ["show_gipk_in_create_table_and_information_schema = ON", "information_schema_stats_expiry = 0"] {
             match self.probe(&format!("SET SESSION {newer}")).await? {
                 Err(denial) if !denial.is_unknown() => return Err(self.denied(&denial)),
                 Ok(_) | Err(_) => {}
             }
         }
+        let rows = self.rows("SELECT CURRENT_USER()").await?;
+        if let Some((user, host)) = rows.first().and_then(Answer::first).and_then(|account| account.rsplit_once('@')) {
+            self.account = format!("{}@{}", quoted(user), quoted(host));
+        }
         Ok(())
+    }
+
+    /// The account we are, as it stands in GRANT statements.
+    pub fn account(&self) -> &str {
+        &self.account
     }
 
     /// The settings this connection was made with.
@@ -149,7 +157,7 @@ impl Control {
 
     /// The error for a denial that the caller has no use for.
     pub fn denied(&self, denial: &Denial) -> Error {
-        refusal(&self.settings, denial.code, &denial.message)
+        refusal(&self.settings, &self.account, denial.code, &denial.message)
     }
 
     /// A system variable as text; None where the server does not have it.
@@ -283,7 +291,7 @@ fn translate(settings: &Settings, error: mysql_async::Error) -> Error {
             seconds: settings.timeout.as_secs(),
         },
         mysql_async::Error::Server(error) if is_passing(&error) => connection_error(settings, error.to_string()),
-        mysql_async::Error::Server(error) => refusal(settings, error.code, &error.message),
+        mysql_async::Error::Server(error) => refusal(settings, &any_host(settings), error.code, &error.message),
         mysql_async::Error::Io(IoError::Tls(error)) => tls_refusal(settings, format!("{error}")),
         mysql_async::Error::Io(IoError::Io(error)) => {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
@@ -303,26 +311,26 @@ fn translate(settings: &Settings, error: mysql_async::Error) -> Error {
         ) => refused(
             settings,
             error.to_string(),
-            format!("ALTER USER {} IDENTIFIED WITH caching_sha2_password BY '…'", account(settings)),
+            format!("ALTER USER {} IDENTIFIED WITH caching_sha2_password BY '…'", any_host(settings)),
         ),
         other => connection_error(settings, other.to_string()),
     }
 }
 
-/// The account as it stands in GRANT statements.
-fn account(settings: &Settings) -> String {
+/// The account as long as the server has not named it.
+fn any_host(settings: &Settings) -> String {
     format!("{}@'%'", quoted(&settings.user))
 }
 
-fn refusal(settings: &Settings, code: u16, message: &str) -> Error {
+fn refusal(settings: &Settings, account: &str, code: u16, message: &str) -> Error {
     let remedy = match code {
-        1045 | 1698 => format!("check user and password; to make the user: CREATE USER {} IDENTIFIED BY '…'", account(settings)),
-        1044 => format!("GRANT SELECT ON *.* TO {}", account(settings)),
-        1142 | 1143 => format!("GRANT SELECT ON {} TO {}", denied_table(message), account(settings)),
-        1227 => format!("GRANT {} ON *.* TO {}", missing_right(message), account(settings)),
-        1401 => format!("GRANT XA_RECOVER_ADMIN ON *.* TO {}", account(settings)),
-        1129 | 1130 => format!("let this host in: CREATE USER {} IDENTIFIED BY '…', or FLUSH HOSTS", account(settings)),
-        1820 | 1862 | 3118 => format!("ALTER USER {} IDENTIFIED BY '…' ACCOUNT UNLOCK", account(settings)),
+        1045 | 1698 => format!("check user and password; to make the user: CREATE USER {} IDENTIFIED BY '…'", account),
+        1044 => format!("GRANT SELECT ON *.* TO {}", account),
+        1142 | 1143 => format!("GRANT SELECT ON {} TO {}", denied_table(message), account),
+        1227 => format!("GRANT {} ON *.* TO {}", missing_right(message), account),
+        1401 => format!("GRANT XA_RECOVER_ADMIN ON *.* TO {}", account),
+        1129 | 1130 => format!("let this host in: CREATE USER {} IDENTIFIED BY '…', or FLUSH HOSTS", account),
+        1820 | 1862 | 3118 => format!("ALTER USER {} IDENTIFIED BY '…' ACCOUNT UNLOCK", account),
         3159 => "set tls.mode to verify_identity: the server takes encrypted connections only".to_owned(),
         _ => "see the server's error log; MySQL 8.0, 8.4 and 9 are supported".to_owned(),
     };

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
-pub mod control;
+mod control;
+pub mod discover;
 pub mod error;
 mod identity;
+mod preflight;
 mod schema;
 
 pub use error::Error;

@@ -14,9 +14,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use self::facts::{ColumnFacts, TableFacts};
-use super::control::{Answer, Control, identifier, quoted};
+use super::control::{Answer, Control, identifier};
 use super::identity::ServerTraits;
-use super::{Error, Problem, Result, Settings, TableOptions};
+use super::{Error, Problem, Result, TableOptions};
 use crate::change::{Charset, Column, ColumnType, KeyKind, TableName, TableSchema};
 
 /// Columns that a changelog table adds.
@@ -61,7 +61,7 @@ pub(super) async fn examine(
 ) -> Result<Examined> {
     let table = in_case(table, traits.lower_case_names);
     let Some(facts) = facts::read(control, &table).await? else {
-        let problem = unseen(control.settings(), &table);
+        let problem = unseen(control.account(), &table);
         return Ok(Examined { facts: TableFacts::default(), shape: Err(vec![problem]) });
     };
     if facts.table_type == "BASE TABLE"
@@ -70,7 +70,7 @@ pub(super) async fn examine(
         let problem = Problem {
             reason: format!("{} (error {})", denial.message, denial.code),
             remedy: if denial.is_right() {
-                grant_select(control.settings(), &table)
+                grant_select(control.account(), &table)
             } else {
                 "see what the server's error log says of the table".to_owned()
             },
@@ -100,15 +100,15 @@ fn error(table: &TableName, problems: &[Problem]) -> Error {
     Error::Table { table: table.clone(), reason: join(|problem| &problem.reason), remedy: join(|problem| &problem.remedy) }
 }
 
-fn grant_select(settings: &Settings, table: &TableName) -> String {
+fn grant_select(account: &str, table: &TableName) -> String {
     let name = format!("{}.{}", identifier(&table.database), identifier(&table.table));
-    format!("GRANT SELECT ON {name} TO {}@'%'", quoted(&settings.user))
+    format!("GRANT SELECT ON {name} TO {account}")
 }
 
-fn unseen(settings: &Settings, table: &TableName) -> Problem {
+fn unseen(account: &str, table: &TableName) -> Problem {
     Problem {
         reason: "the server has no such table, or does not show it to us".to_owned(),
-        remedy: format!("correct the table list, or {}", grant_select(settings, table)),
+        remedy: format!("correct the table list, or {}", grant_select(account, table)),
     }
 }
 
@@ -281,44 +281,55 @@ fn names(columns: &[Column]) -> Vec<Problem> {
 }
 
 /// What an operator has to decide about a table that can be captured.
-pub(super) fn notes(facts: &TableFacts, schema: &TableSchema) -> Vec<(String, String)> {
+pub(super) fn notes(facts: &TableFacts, schema: &TableSchema, traits: &ServerTraits) -> Vec<Problem> {
     let mut notes = Vec::new();
+    let mut note = |reason: String, remedy: String| notes.push(Problem { reason, remedy });
+    if !traits.writes_cascades {
+        for (name, rule) in &facts.cascades {
+            note(
+                format!(
+                    "foreign key {name} {rule} is accepted: what it does to the table is in no binlog, and parks it when met"
+                ),
+                "let the application delete the child rows".to_owned(),
+            );
+        }
+    }
     match facts.engine.to_ascii_uppercase().as_str() {
-        "INNODB" | "ROCKSDB" | "TOKUDB" => {}
-        "MEMORY" => notes.push((
+        "INNODB" | "ROCKSDB" => {}
+        "MEMORY" => note(
             "engine MEMORY: its rows are gone after a restart of the server".to_owned(),
             "ALTER TABLE … ENGINE=InnoDB".to_owned(),
-        )),
-        _ => notes.push((
+        ),
+        _ => note(
             format!(
                 "engine {} has no transactions: a crash or a failed statement leaves changes that no binlog tells of",
                 facts.engine
             ),
             "ALTER TABLE … ENGINE=InnoDB".to_owned(),
-        )),
+        ),
     }
     match schema.key_kind {
         KeyKind::Primary | KeyKind::Unique => {}
-        KeyKind::Configured => notes.push((
+        KeyKind::Configured => note(
             format!(
                 "nothing on the server keeps ({}) unique: a second row of the same key parks the table",
                 schema.key_names().join(", ")
             ),
             format!("ALTER TABLE … ADD UNIQUE KEY ({})", schema.key_names().join(", ")),
-        )),
-        KeyKind::None => notes.push((
+        ),
+        KeyKind::None => note(
             "it has no key: its changes are kept as a changelog only, and its snapshot is read in one piece".to_owned(),
             "ALTER TABLE … ADD PRIMARY KEY, or `key:`".to_owned(),
-        )),
+        ),
     }
     for column in schema.columns.iter().filter(|column| hides_letters(&column.kind)) {
-        notes.push((
+        note(
             format!(
                 "column {}: a `?` in a label may stand for a character outside the basic plane, which information_schema cannot show",
                 column.name
             ),
             "with binlog_row_metadata=FULL the labels are taken from the binlog".to_owned(),
-        ));
+        );
     }
     notes
 }

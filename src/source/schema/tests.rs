@@ -144,5 +144,5 @@ fn a_virtual_column_makes_no_key() {
 fn a_question_mark_in_a_wide_label_is_noted() {
     let facts = table(vec![column("id", "int", false), column("e", "enum('?','b')", true)], vec![unique("PRIMARY", &["id"])]);
     let schema = judge(&facts, &TableOptions::default()).unwrap();
-    assert_eq!(notes(&facts, &schema).len(), 1);
+    assert_eq!(notes(&facts, &schema, &OLD).len(), 1);
 }
