@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+pub mod decode;
 pub mod error;
+pub mod tls;
+pub mod wire;
 
 pub use error::Error;
 

@@ -1,0 +1,1 @@
+//! Bytes of a MySQL character set to Unicode.
