@@ -11,7 +11,7 @@ use mysql_common::scramble::{scramble_native, scramble_sha256};
 use super::channel::Channel;
 use super::fields::{Fields, put_string};
 use super::refusal::ServerError;
-use crate::source::{Error, Result, tls};
+use crate::source::{Result, tls};
 
 /// utf8mb4_general_ci: what names and error messages are exchanged in.
 const COLLATION: u8 = 45;
@@ -56,11 +56,11 @@ impl Greeting {
 }
 
 /// Takes a fresh connection to the point where commands are accepted.
-pub(super) async fn authenticate(channel: &mut Channel, last_error: &mut Option<ServerError>) -> Result<Greeting> {
+pub(super) async fn authenticate(channel: &mut Channel) -> Result<Greeting> {
     let silence = channel.settings().timeout;
     let packet = channel.read(silence).await?;
     if let Some(error) = ServerError::parse(packet) {
-        return Err(refuse(channel, last_error, error));
+        return Err(error.error(channel.settings(), None));
     }
     let greeting = Greeting::parse(packet).ok_or_else(|| channel.failure("what answers is not a MySQL server"))?;
     let mut wanted = CapabilityFlags::CLIENT_LONG_PASSWORD
@@ -86,14 +86,8 @@ pub(super) async fn authenticate(channel: &mut Channel, last_error: &mut Option<
     }
     let response = response(channel, &greeting, wanted);
     channel.write(&response).await?;
-    prove(channel, last_error, &greeting, silence).await?;
+    prove(channel, &greeting, silence).await?;
     Ok(greeting)
-}
-
-fn refuse(channel: &Channel, last_error: &mut Option<ServerError>, error: ServerError) -> Error {
-    let refused = error.error(channel.settings());
-    *last_error = Some(error);
-    refused
 }
 
 fn response_head(capabilities: CapabilityFlags) -> Vec<u8> {
@@ -139,12 +133,7 @@ fn scramble(plugin: &str, password: &str, nonce: &[u8]) -> Vec<u8> {
 }
 
 /// Answers what the server asks until it says yes or no.
-async fn prove(
-    channel: &mut Channel,
-    last_error: &mut Option<ServerError>,
-    greeting: &Greeting,
-    silence: Duration,
-) -> Result<()> {
+async fn prove(channel: &mut Channel, greeting: &Greeting, silence: Duration) -> Result<()> {
     let mut plugin = greeting.plugin.clone();
     let mut nonce = greeting.nonce.clone();
     let password = channel.settings().password.0.clone();
@@ -155,7 +144,7 @@ async fn prove(
             Some(0x00) => return Ok(()),
             Some(0xff) => {
                 let error = ServerError::parse(&packet).ok_or_else(|| channel.failure("an error packet that cannot be read"))?;
-                return Err(refuse(channel, last_error, error));
+                return Err(error.error(channel.settings(), None));
             }
             Some(0xfe) => {
                 let name = fields.terminated().map(|name| String::from_utf8_lossy(name).into_owned());

@@ -25,6 +25,10 @@ pub(crate) mod tests;
 pub use refusal::ServerError;
 pub use rows::ColumnDefinition;
 
+/// Our account in two quoted pieces; a user's name may hold an `@`, a host's may not.
+const ACCOUNT: &str = "SELECT QUOTE(LEFT(CURRENT_USER(), CHAR_LENGTH(CURRENT_USER()) - CHAR_LENGTH(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)) - 1)), \
+    QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1))";
+
 /// What the connection is in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -44,6 +48,8 @@ pub struct WireConnection {
     state: State,
     version: String,
     connection_id: u32,
+    /// `'user'@'host'` as the server matched it.
+    account: Option<String>,
     last_error: Option<ServerError>,
     /// A prepared statement that the next command closes.
     statement: Option<u32>,
@@ -74,18 +80,23 @@ impl WireConnection {
 
     async fn open(settings: &Settings) -> Result<Self> {
         let mut channel = Channel::open(settings).await?;
-        // Kept by nobody: the caller of a failed connect has the error itself.
-        let mut last_error = None;
-        let greeting = authenticate::authenticate(&mut channel, &mut last_error).await?;
-        Ok(Self {
+        let greeting = authenticate::authenticate(&mut channel).await?;
+        let mut connection = Self {
             channel,
             state: State::Idle,
             version: greeting.version,
             connection_id: greeting.connection_id,
+            account: None,
             last_error: None,
             statement: None,
             columns: Vec::new(),
-        })
+        };
+        // Asked now, since a remedy that names the account is made where nothing more can be asked.
+        let rows = connection.text_rows(ACCOUNT, settings.timeout).await?;
+        if let Some([Some(user), Some(host)]) = rows.first().map(Vec::as_slice) {
+            connection.account = Some(format!("{}@{}", String::from_utf8_lossy(user), String::from_utf8_lossy(host)));
+        }
+        Ok(connection)
     }
 
     /// The server's version as it greets.
@@ -96,6 +107,11 @@ impl WireConnection {
     /// `CONNECTION_ID()`.
     pub fn connection_id(&self) -> u32 {
         self.connection_id
+    }
+
+    /// The account that the server matched, `'user'@'host'`, ready for a GRANT.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// The error packet behind the last error that was returned, to tell error numbers apart.
@@ -184,7 +200,7 @@ impl WireConnection {
         if matches!(self.state, State::Busy | State::Rows) {
             self.state = State::Idle;
         }
-        let refused = error.error(self.channel.settings());
+        let refused = error.error(self.channel.settings(), self.account.as_deref());
         self.last_error = Some(error);
         refused
     }

@@ -1,7 +1,7 @@
 //! What the server says in an error packet, and what the operator does about it.
 
 use super::fields::Fields;
-use crate::source::{Error, Settings};
+use crate::source::{Error, Settings, TlsMode};
 
 /// An error packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +36,24 @@ impl ServerError {
     }
 
     /// The statement that mends a missing right, or another sentence for the operator. None where trying again may help.
-    fn remedy(&self, settings: &Settings) -> Option<String> {
-        let account = self.account().unwrap_or_else(|| format!("'{}'@'%'", settings.user));
+    fn remedy(&self, settings: &Settings, account: Option<&str>) -> Option<String> {
+        // The message names the address that we came from, which need not be the account's.
+        let account = match account {
+            Some(account) => account.to_owned(),
+            None => self.account().unwrap_or_else(|| format!("'{}'@'%'", settings.user)),
+        };
         let remedy = match self.code {
-            1045 | 1698 => format!(
-                "check user and password of source {}; ALTER USER {account} IDENTIFIED BY '…' sets another password",
-                settings.name
-            ),
+            1045 | 1698 => {
+                let plain = if settings.tls.mode == TlsMode::Off {
+                    " (and tls.mode, if the account was made with REQUIRE SSL)"
+                } else {
+                    ""
+                };
+                let name = &settings.name;
+                format!(
+                    "check user and password of source {name}{plain}; ALTER USER {account} IDENTIFIED BY '…' sets another password"
+                )
+            }
             1044 => match self.between("to database '", "'") {
                 Some(database) => format!("GRANT SELECT ON {}.* TO {account}", quoted(database)),
                 None => format!("GRANT SELECT ON the captured databases TO {account}"),
@@ -72,10 +83,10 @@ impl ServerError {
         Some(remedy)
     }
 
-    /// The room's error for it.
-    pub(super) fn error(&self, settings: &Settings) -> Error {
+    /// The room's error for it; `account` is whom the server takes us for, where that is known.
+    pub(super) fn error(&self, settings: &Settings, account: Option<&str>) -> Error {
         let (name, address) = (settings.name.clone(), format!("{}:{}", settings.host, settings.port));
-        match self.remedy(settings) {
+        match self.remedy(settings, account) {
             Some(remedy) => Error::Refused { name, address, reason: self.to_string(), remedy },
             None => Error::Connection { name, address, reason: self.to_string() },
         }
@@ -129,9 +140,9 @@ mod tests {
             1227,
             "Access denied; you need (at least one of) the SUPER, REPLICATION CLIENT privilege(s) for this operation",
         );
-        assert_eq!(denied.remedy(&settings()).unwrap(), "GRANT REPLICATION CLIENT ON *.* TO 'binlake'@'%'");
+        assert_eq!(denied.remedy(&settings(), None).unwrap(), "GRANT REPLICATION CLIENT ON *.* TO 'binlake'@'%'");
         let denied = error(1044, "Access denied for user 'b'@'10.%' to database 'shop'");
-        assert_eq!(denied.remedy(&settings()).unwrap(), "GRANT SELECT ON `shop`.* TO 'b'@'10.%'");
-        assert_eq!(error(1205, "Lock wait timeout exceeded").remedy(&settings()), None);
+        assert_eq!(denied.remedy(&settings(), None).unwrap(), "GRANT SELECT ON `shop`.* TO 'b'@'10.%'");
+        assert_eq!(error(1205, "Lock wait timeout exceeded").remedy(&settings(), None), None);
     }
 }
