@@ -1,1 +1,0 @@
-//! Bytes of a MySQL character set to Unicode.
