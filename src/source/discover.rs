@@ -9,12 +9,7 @@ use crate::change::KeyKind;
 /// its reasons among the notes.
 pub async fn discover(settings: &Settings) -> Result<Vec<Discovered>> {
     let mut control = Control::connect(settings).await?;
-    let found = discover_on(&mut control).await;
-    control.close().await;
-    found
-}
-
-async fn discover_on(control: &mut Control) -> Result<Vec<Discovered>> {
+    let control = &mut control;
     identity::identity(control).await?;
     let traits = ServerTraits::read(control).await?;
     let mut found = Vec::new();

@@ -36,7 +36,7 @@ pub(super) async fn try_out(control: &mut Control, identity: &Identity, log_bin:
         Ok(rows) => Some(rows),
         // The same right as above, named there.
         Err(denial) if denial.is_right() => None,
-        Err(denial) => return Err(control.denied(&denial)),
+        Err(denial) => return Err(denial.error),
     };
     let clients = match either(control, "SHOW REPLICAS", "SHOW SLAVE HOSTS").await? {
         Ok(rows) => {

@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use self::facts::{ColumnFacts, TableFacts};
 use super::control::{Answer, Control, identifier};
+use super::decode::charset;
 use super::identity::ServerTraits;
 use super::{Error, Problem, Result, TableOptions};
-use crate::change::{Charset, Column, ColumnType, KeyKind, TableName, TableSchema};
+use crate::change::{Column, ColumnType, KeyKind, TableName, TableSchema};
 
 /// Columns that a changelog table adds.
 const RESERVED: [&str; 6] = ["_op", "_ts_ms", "_gtid", "_file", "_pos", "_row"];
@@ -211,49 +212,10 @@ fn charset_problem(column: &ColumnFacts, kind: &ColumnType) -> Option<Problem> {
     let (ColumnType::Text { charset } | ColumnType::Enum { charset, .. } | ColumnType::Set { charset, .. }) = kind else {
         return None;
     };
-    (!charset_supported(charset)).then(|| Problem {
+    (!charset::supported(charset)).then(|| Problem {
         reason: format!("column {}: character set {} is not supported", column.name, charset.0),
         remedy: format!("exclude the column, or change its character set (MODIFY {} … CHARACTER SET utf8mb4)", column.name),
     })
-}
-
-/// Whether text of this character set comes out of the binlog as it comes out of a SELECT.
-fn charset_supported(charset: &Charset) -> bool {
-    matches!(
-        charset.0.as_str(),
-        "utf8mb4"
-            | "utf8mb3"
-            | "ascii"
-            | "latin1"
-            | "binary"
-            | "ucs2"
-            | "utf16"
-            | "utf16le"
-            | "utf32"
-            | "gbk"
-            | "gb18030"
-            | "gb2312"
-            | "big5"
-            | "sjis"
-            | "cp932"
-            | "ujis"
-            | "eucjpms"
-            | "euckr"
-            | "latin2"
-            | "latin5"
-            | "latin7"
-            | "cp1250"
-            | "cp1251"
-            | "cp1256"
-            | "cp1257"
-            | "greek"
-            | "hebrew"
-            | "koi8r"
-            | "koi8u"
-            | "cp866"
-            | "tis620"
-            | "macroman"
-    )
 }
 
 fn names(columns: &[Column]) -> Vec<Problem> {
