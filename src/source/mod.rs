@@ -18,6 +18,8 @@ pub mod error;
 mod identity;
 mod preflight;
 mod schema;
+#[cfg(test)]
+mod server_tests;
 pub mod tls;
 pub mod wire;
 

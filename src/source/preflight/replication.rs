@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_foreign_client_with_our_id_is_a_clash_and_our_predecessor_is_none() {
-        let settings = crate::source::preflight::tests::settings();
+        let settings = crate::source::wire::tests::settings(1, "root", "");
         let client =
             |id: &str, uuid: &str| Answer::of(&[("Server_Id", Some(id)), ("Host", Some("")), ("Replica_UUID", Some(uuid))]);
         let severity = |client: Answer| clients(&settings, Some(&[client])).map(|finding| finding.severity);

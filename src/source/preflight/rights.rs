@@ -68,7 +68,7 @@ fn missing(control: &Control, right: &str, denial: &Denial) -> Finding {
 
 async fn xa_recover(control: &mut Control) -> Result<Finding> {
     const RIGHT: &str = "XA_RECOVER_ADMIN";
-    Ok(match control.probe("XA RECOVER").await? {
+    Ok(match control.probe("XA RECOVER CONVERT XID").await? {
         Ok(_) => fine(RIGHT, "granted"),
         Err(denial) => broken(
             RIGHT,

@@ -1,28 +1,8 @@
 //! Settings judged one by one, from a server where all is well.
 
-use std::time::Duration;
-
 use super::settings::{Variables, judge};
-use crate::source::{Flavor, Identity, Secret, Settings, Severity, SnapshotSettings, Tls, TlsMode};
-
-/// A source on loopback.
-pub(crate) fn settings() -> Settings {
-    Settings {
-        name: "shop".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port: 1,
-        user: "root".to_owned(),
-        password: Secret::default(),
-        tls: Tls { mode: TlsMode::Off, ca: None },
-        server_id: 5400,
-        replica_uuid: "5f0e5a4c-0000-4000-8000-000000005400".to_owned(),
-        snapshot: SnapshotSettings { parallel: 2, chunk_rows: 100, chunk_bytes: 1 << 20, max_threads_running: 50 },
-        transaction_bytes_max: 1 << 20,
-        scratch: std::env::temp_dir(),
-        heartbeat: Duration::from_secs(1),
-        timeout: Duration::from_secs(10),
-    }
-}
+use crate::source::wire::tests::settings;
+use crate::source::{Flavor, Identity, Severity};
 
 const GOOD: [(&str, &str); 16] = [
     ("log_bin", "ON"),
@@ -52,7 +32,7 @@ fn worst(changes: &[(&str, &str)]) -> Vec<(String, Severity)> {
     let mut pairs = GOOD.to_vec();
     pairs.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
     pairs.extend(changes.iter().filter(|(_, value)| *value != "absent"));
-    let findings = judge(&Variables::of(&pairs), &identity("8.4.3"), &settings());
+    let findings = judge(&Variables::of(&pairs), &identity("8.4.3"), &settings(1, "root", ""));
     assert!(findings.iter().all(|finding| (finding.severity == Severity::Ok) == finding.remedy.is_none()));
     let bad = findings.into_iter().filter(|finding| finding.severity != Severity::Ok);
     bad.map(|finding| (finding.subject, finding.severity)).collect()
@@ -107,8 +87,9 @@ fn retention_is_read_from_either_variable() {
 
 #[test]
 fn versions_are_judged() {
-    let severity =
-        |version: &str| judge(&Variables::of(&GOOD), &identity(version), &settings()).first().map(|line| line.severity);
+    let severity = |version: &str| {
+        judge(&Variables::of(&GOOD), &identity(version), &settings(1, "root", "")).first().map(|line| line.severity)
+    };
     assert_eq!(severity("8.0.36"), Some(Severity::Ok));
     assert_eq!(severity("9.7.4"), Some(Severity::Ok));
     assert_eq!(severity("5.7.44-log"), Some(Severity::Warning));
