@@ -11,7 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+mod control;
+pub mod decode;
+pub mod discover;
 pub mod error;
+mod identity;
+mod preflight;
+mod schema;
+#[cfg(test)]
+mod server_tests;
+pub mod tls;
+pub mod wire;
 
 pub use error::Error;
 

@@ -1,0 +1,4 @@
+//! MySQL's bytes to cells: what the snapshot and the binlog share, so that both give the same value.
+
+pub mod charset;
+pub mod result;

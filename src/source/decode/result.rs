@@ -1,0 +1,1 @@
+//! Binary result rows to cells.
