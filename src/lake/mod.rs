@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{ChangePosition, Clock, Cut, LogOffset, RecordHead, RowSink, TableSchema, Term};
 
+pub mod batch;
+pub mod columns;
+pub mod datafile;
 pub mod error;
+pub mod keys;
+pub mod merge;
 
 pub use error::Error;
 
