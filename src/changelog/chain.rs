@@ -14,7 +14,7 @@
 
 use crate::change::{ChangePosition, LogOffset, Term};
 
-use super::{Error, PartitionTail, Record, Result};
+use super::{AppendRecord, Error, PartitionTail, Record, Result};
 
 /// Why a record is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,6 +148,35 @@ impl Links {
         }
         Some(Link::Append { previous: last.replace(position) })
     }
+}
+
+/// Whether records may be appended to a partition that ends with `tail`; how many there are. A log that can refuse asks this.
+pub(super) fn check_append<'a>(
+    topic: &str,
+    partition: u32,
+    tail: &PartitionTail,
+    records: impl Iterator<Item = &'a AppendRecord>,
+) -> Result<u64> {
+    let mut last = tail.last.map(|(position, _)| position);
+    let mut count = 0;
+    for record in records {
+        let reason = match last {
+            Some(last) if record.position <= last => {
+                format!("a record at {} is not above the last one at {last}", record.position)
+            }
+            _ if record.previous != last => {
+                format!("a record at {} does not name the last one as its predecessor", record.position)
+            }
+            _ => {
+                last = Some(record.position);
+                count += 1;
+                continue;
+            }
+        };
+        let offset = LogOffset(tail.end.0 + count);
+        return Err(Error::Broken { topic: topic.to_owned(), partition, offset, reason });
+    }
+    Ok(count)
 }
 
 #[cfg(test)]

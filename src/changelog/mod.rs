@@ -11,6 +11,12 @@ use crate::change::{CellError, ChangePosition, Failure, LogOffset, Remedy, Term}
 
 pub mod chain;
 pub mod codec;
+pub mod contract;
+pub mod local;
+pub mod memory;
+
+pub use local::LocalLog;
+pub use memory::MemoryLog;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
