@@ -121,7 +121,7 @@ pub trait ChangeLog: Send + Sync {
     /// # Errors
     /// [`Error::Full`] when `bytes_max` is reached and what fills it is still needed by an active consumer: nothing was appended.
     /// [`Error::Fenced`] when a higher term has appended to one of the topics.
-    async fn append(&self, batches: &[AppendBatch]) -> Result<Vec<Acknowledged>>;
+    async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>>;
     /// The ends of the topic's partitions.
     async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>>;
     /// Records of `[from, until)`, at least one if there is one, about `bytes_max` at most. Empty when `from` has reached the end.

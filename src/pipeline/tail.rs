@@ -337,7 +337,7 @@ impl Tail {
         }
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         let acknowledged = loop {
-            match self.rooms.changelog.append(&batches).await {
+            match self.rooms.changelog.append(batches.clone()).await {
                 Err(error @ changelog::Error::Full { .. }) => {
                     tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
                     tokio::select! {
