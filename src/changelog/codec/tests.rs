@@ -173,6 +173,9 @@ fn schema(columns: Vec<(String, ColumnType)>, key: Vec<usize>) -> TableSchema {
     TableSchema { name: TableName::new("shop", "orders"), columns, key, key_kind: KeyKind::Primary, physical_columns, physical }
 }
 
+/// An image with its cells.
+type Row = (Image, Vec<Value>);
+
 const INFO: TransactionInfo<'static> = TransactionInfo {
     start: BinlogPosition { epoch: 2, file: 12, offset: 4711 },
     file_name: "binlog.000012",
@@ -363,7 +366,7 @@ fn truncate_and_schema_records_carry_their_statement() {
 fn rows_that_are_not_whole_leave_no_trace() {
     let mut encoder = Encoder::new(&two_columns(), "shop");
     let mut batch = AppendBatch::default();
-    let cases: [(Operation, Vec<(Image, Vec<Value>)>); 5] = [
+    let cases: [(Operation, Vec<Row>); 5] = [
         (Operation::Create, vec![(Image::After, vec![Value::Signed(1)])]),
         (Operation::Create, vec![]),
         (Operation::Create, vec![(Image::Before, two_cells(1, "x"))]),
@@ -503,7 +506,8 @@ fn speed() {
     let (mut encoding, mut decoding) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
     let mut decoder = Decoder::new(&schema, "t");
     for round in 0..rounds {
-        (batch.bytes.clear(), batch.records.clear());
+        batch.bytes.clear();
+        batch.records.clear();
         let start = std::time::Instant::now();
         let info = TransactionInfo { start: BinlogPosition { epoch: 0, file: 1, offset: round }, ..INFO };
         for ordinal in 0..rows {
