@@ -475,6 +475,38 @@ fn a_record_of_another_shape_or_position_is_refused() {
     assert!(matches!(decoder.decode(0, &moved), Err(Error::Corrupt { .. })));
 }
 
+#[test]
+fn heads_are_their_own_whatever_came_before() {
+    let schema = two_columns();
+    let mut encoder = Encoder::new(&schema, "shop");
+    let (mut links, mut batch) = (links(1), AppendBatch::default());
+    let at = |offset| BinlogPosition { offset, ..INFO.start };
+    let infos = [
+        TransactionInfo { start: at(4), gtid: None, ..INFO },
+        TransactionInfo { start: at(50), committed_us: -1, ..INFO },
+        TransactionInfo { start: at(51), committed_us: i64::MAX, file_name: "b\"ünlog.000012", ..INFO },
+        TransactionInfo { start: at(52), gtid: Some("u:tag:7"), ..INFO },
+    ];
+    let mut expected = Vec::new();
+    for info in &infos {
+        for ordinal in 0..12 {
+            encoder.start(Operation::Delete);
+            drive(&mut encoder, Image::Before, &two_cells(1, "x")).unwrap();
+            encoder.finish(info, ordinal, &mut links, &mut batch).unwrap();
+            expected.push((info, ordinal));
+        }
+    }
+    let records = records(&batch);
+    let mut decoder = Decoder::new(&schema, "t");
+    for nth in (0..records.len()).chain((0..records.len()).rev()) {
+        let (info, ordinal) = expected[nth];
+        let head = decoder.decode(0, &records[nth]).unwrap().head.clone();
+        assert_eq!((head.gtid.as_deref(), head.file.as_str(), head.committed_us), (info.gtid, info.file_name, info.committed_us));
+        assert_eq!(head.position, ChangePosition { transaction: info.start, ordinal });
+        assert_eq!((head.operation, head.statement), (Operation::Delete, None));
+    }
+}
+
 /// Not a benchmark, a look: `cargo test --release --lib codec::tests::speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints the speed of the codec"]
@@ -509,11 +541,13 @@ fn speed() {
         batch.bytes.clear();
         batch.records.clear();
         let start = std::time::Instant::now();
-        let info = TransactionInfo { start: BinlogPosition { epoch: 0, file: 1, offset: round }, ..INFO };
-        for ordinal in 0..rows {
+        for nth in 0..rows {
+            // Four rows a transaction.
+            let start = BinlogPosition { epoch: 0, file: 1 + round, offset: 4 + nth / 4 };
+            let info = TransactionInfo { start, committed_us: INFO.committed_us + nth as i64 / 4, ..INFO };
             encoder.start(Operation::Create);
             drive(&mut encoder, Image::After, &row).unwrap();
-            encoder.finish(&info, ordinal, &mut links, &mut batch).unwrap();
+            encoder.finish(&info, nth % 4, &mut links, &mut batch).unwrap();
         }
         encoding += start.elapsed();
         let records = records(&batch);
