@@ -290,7 +290,7 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     ok(log.advance("t", &slow, &passed(&*log, "t", 1).await)).await;
     ok(log.advance("t", &fast, &passed(&*log, "t", 5).await)).await;
     assert_eq!(first_left(&*log, "t").await, 1, "the slowest decides");
-    assert_eq!(ok(log.usage()).await.bytes, whole / 6 * 5);
+    assert!(ok(log.usage()).await.bytes.abs_diff(whole / 6 * 5) < 30);
     ok(log.advance("t", &slow, &passed(&*log, "t", 3).await)).await;
     ok(log.advance("t", &slow, &passed(&*log, "t", 2).await)).await;
     assert_eq!(first_left(&*log, "t").await, 3, "a consumer never moves back");

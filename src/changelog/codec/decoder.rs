@@ -1,7 +1,8 @@
 //! Record bytes in, cells out: the encoder's inverse, which expects the fields in the order the encoder writes them.
 //!
 //! The head is needed before the images, and stands behind them. It is found from the end: a quote inside a JSON string is always
-//! escaped, so the bytes `,"source":{` can only be a field, and the last one is the envelope's. So each byte is read once.
+//! escaped, so the bytes `,"source":{` can only be a field, and the last one is the envelope's. So each byte is read once; and the
+//! head of a record of the same transaction as the one before is only compared with it.
 
 use bytes::Bytes;
 
@@ -9,7 +10,9 @@ use super::envelope::letter;
 use super::instant::read_instant;
 use super::plan::{ColumnPlan, Format, Plan};
 use super::scanner::{Scanner, Unexpected};
-use crate::change::{CellError, ChangePosition, Image, LogOffset, Operation, RecordHead, RowSink, TableSchema, Term};
+use crate::change::{
+    BinlogPosition, CellError, ChangePosition, Image, LogOffset, Operation, RecordHead, RowSink, TableSchema, Term,
+};
 use crate::changelog::{Error, Record, Result};
 
 const SOURCE: &[u8] = b",\"source\":{";
@@ -20,11 +23,22 @@ pub struct Decoder {
     topic: String,
     plan: Plan,
     head: RecordHead,
+    seen: Seen,
     /// Columns of the before and the after image that hold a zero date.
     zero_before: Vec<usize>,
     zero_after: Vec<usize>,
     scratch: Vec<u8>,
     floats: Vec<u8>,
+}
+
+/// The text of the last head that was read, as far as the records of a transaction share it.
+#[derive(Debug, Default)]
+struct Seen {
+    transaction: BinlogPosition,
+    /// From `"version"` to `"row":`; empty after a head that could not be read.
+    source: Vec<u8>,
+    /// Behind the operation.
+    tail: Vec<u8>,
 }
 
 /// One record, its head decoded and its images not yet.
@@ -97,7 +111,8 @@ impl Decoder {
             statement: None,
         };
         let (zero_before, zero_after) = (Vec::new(), Vec::new());
-        Self { topic: topic.into(), plan, head, zero_before, zero_after, scratch: Vec::new(), floats: Vec::new() }
+        let (scratch, floats) = (Vec::new(), Vec::new());
+        Self { topic: topic.into(), plan, head, seen: Seen::default(), zero_before, zero_after, scratch, floats }
     }
 
     /// The fingerprint of the shape that it decodes.
@@ -124,6 +139,7 @@ impl Decoder {
             scanner: Scanner::starting_at(&record.value, images_end + SOURCE.len()),
             plan: &self.plan,
             head: &mut self.head,
+            seen: &mut self.seen,
             zero_before: &mut self.zero_before,
             zero_after: &mut self.zero_after,
             scratch: &mut self.scratch,
@@ -156,6 +172,7 @@ struct HeadReading<'a> {
     scanner: Scanner<'a>,
     plan: &'a Plan,
     head: &'a mut RecordHead,
+    seen: &'a mut Seen,
     zero_before: &'a mut Vec<usize>,
     zero_after: &'a mut Vec<usize>,
     scratch: &'a mut Vec<u8>,
@@ -164,6 +181,28 @@ struct HeadReading<'a> {
 impl HeadReading<'_> {
     /// The fields of `source`.
     fn source(&mut self) -> std::result::Result<(), Unexpected> {
+        let transaction = self.head.position.transaction;
+        let same = !self.seen.source.is_empty() && self.seen.transaction == transaction;
+        if !same || !self.scanner.take(&self.seen.source) {
+            self.seen.source.clear();
+            let start = self.scanner.clone();
+            self.shared()?;
+            self.seen.source.extend_from_slice(start.text_until(&self.scanner));
+            self.seen.transaction = transaction;
+        }
+        if self.scanner.unsigned()? != self.head.position.ordinal {
+            return self.scanner.unexpected("a source.row like that of the record's position");
+        }
+        if self.scanner.take(b",\"query\":") {
+            replace(self.head.statement.get_or_insert_default(), self.scanner.string(self.scratch)?);
+        } else {
+            self.head.statement = None;
+        }
+        self.zero_dates()
+    }
+
+    /// The fields of `source` that all records of a transaction share.
+    fn shared(&mut self) -> std::result::Result<(), Unexpected> {
         self.scanner.expect(b"\"version\":", "source.version")?;
         self.scanner.string(self.scratch)?;
         self.scanner.expect(b",\"connector\":\"mysql\",\"name\":", "source.connector and source.name")?;
@@ -175,7 +214,7 @@ impl HeadReading<'_> {
         self.scanner.expect(b",\"ts_us\":", "source.ts_us")?;
         self.head.committed_us = self.scanner.signed()?;
         self.scanner.expect(b",\"ts_ns\":", "source.ts_ns")?;
-        self.scanner.number::<i128>()?;
+        self.scanner.digits()?;
         self.scanner.expect(b",\"table\":", "source.table")?;
         self.scanner.string(self.scratch)?;
         self.scanner.expect(b",\"gtid\":", "source.gtid")?;
@@ -190,16 +229,7 @@ impl HeadReading<'_> {
         if self.scanner.unsigned()? != self.head.position.transaction.offset {
             return self.scanner.unexpected("a source.pos like that of the record's position");
         }
-        self.scanner.expect(b",\"row\":", "source.row")?;
-        if self.scanner.unsigned()? != self.head.position.ordinal {
-            return self.scanner.unexpected("a source.row like that of the record's position");
-        }
-        if self.scanner.take(b",\"query\":") {
-            replace(self.head.statement.get_or_insert_default(), self.scanner.string(self.scratch)?);
-        } else {
-            self.head.statement = None;
-        }
-        self.zero_dates()
+        self.scanner.expect(b",\"row\":", "source.row")
     }
 
     /// `zero_dates`, where it is there.
@@ -224,14 +254,21 @@ impl HeadReading<'_> {
             Some(operation) => self.head.operation = operation,
             None => return self.scanner.unexpected("c, u, d, t or s"),
         }
+        if self.scanner.take(&self.seen.tail) && self.scanner.end().is_ok() {
+            return Ok(());
+        }
+        let start = self.scanner.clone();
         self.scanner.expect(b"\",\"ts_ms\":", "ts_ms")?;
         self.scanner.signed()?;
         self.scanner.expect(b",\"ts_us\":", "ts_us")?;
         self.scanner.signed()?;
         self.scanner.expect(b",\"ts_ns\":", "ts_ns")?;
-        self.scanner.number::<i128>()?;
+        self.scanner.digits()?;
         self.scanner.expect(b"}", "the end of the record")?;
-        self.scanner.end()
+        self.scanner.end()?;
+        self.seen.tail.clear();
+        self.seen.tail.extend_from_slice(start.text_until(&self.scanner));
+        Ok(())
     }
 }
 

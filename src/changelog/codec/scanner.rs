@@ -98,6 +98,22 @@ impl<'a> Scanner<'a> {
         value.map_or_else(|| start.unexpected("a number of at most 64 bits with its sign"), Ok)
     }
 
+    /// A whole number of any size, which nobody needs.
+    pub(super) fn digits(&mut self) -> Step<()> {
+        self.take(b"-");
+        let digits = self.rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(self.rest.len());
+        if digits == 0 {
+            return self.unexpected("a number");
+        }
+        self.rest = &self.rest[digits..];
+        Ok(())
+    }
+
+    /// The text from here to where `later` stands.
+    pub(super) fn text_until(&self, later: &Self) -> &'a [u8] {
+        &self.rest[..self.rest.len() - later.rest.len()]
+    }
+
     /// A number of any form that `T` reads.
     pub(super) fn number<T: std::str::FromStr>(&mut self) -> Step<T> {
         let part_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');

@@ -173,6 +173,9 @@ fn schema(columns: Vec<(String, ColumnType)>, key: Vec<usize>) -> TableSchema {
     TableSchema { name: TableName::new("shop", "orders"), columns, key, key_kind: KeyKind::Primary, physical_columns, physical }
 }
 
+/// An image with its cells.
+type Row = (Image, Vec<Value>);
+
 const INFO: TransactionInfo<'static> = TransactionInfo {
     start: BinlogPosition { epoch: 2, file: 12, offset: 4711 },
     file_name: "binlog.000012",
@@ -363,7 +366,7 @@ fn truncate_and_schema_records_carry_their_statement() {
 fn rows_that_are_not_whole_leave_no_trace() {
     let mut encoder = Encoder::new(&two_columns(), "shop");
     let mut batch = AppendBatch::default();
-    let cases: [(Operation, Vec<(Image, Vec<Value>)>); 5] = [
+    let cases: [(Operation, Vec<Row>); 5] = [
         (Operation::Create, vec![(Image::After, vec![Value::Signed(1)])]),
         (Operation::Create, vec![]),
         (Operation::Create, vec![(Image::Before, two_cells(1, "x"))]),
@@ -472,6 +475,38 @@ fn a_record_of_another_shape_or_position_is_refused() {
     assert!(matches!(decoder.decode(0, &moved), Err(Error::Corrupt { .. })));
 }
 
+#[test]
+fn heads_are_their_own_whatever_came_before() {
+    let schema = two_columns();
+    let mut encoder = Encoder::new(&schema, "shop");
+    let (mut links, mut batch) = (links(1), AppendBatch::default());
+    let at = |offset| BinlogPosition { offset, ..INFO.start };
+    let infos = [
+        TransactionInfo { start: at(4), gtid: None, ..INFO },
+        TransactionInfo { start: at(50), committed_us: -1, ..INFO },
+        TransactionInfo { start: at(51), committed_us: i64::MAX, file_name: "b\"ünlog.000012", ..INFO },
+        TransactionInfo { start: at(52), gtid: Some("u:tag:7"), ..INFO },
+    ];
+    let mut expected = Vec::new();
+    for info in &infos {
+        for ordinal in 0..12 {
+            encoder.start(Operation::Delete);
+            drive(&mut encoder, Image::Before, &two_cells(1, "x")).unwrap();
+            encoder.finish(info, ordinal, &mut links, &mut batch).unwrap();
+            expected.push((info, ordinal));
+        }
+    }
+    let records = records(&batch);
+    let mut decoder = Decoder::new(&schema, "t");
+    for nth in (0..records.len()).chain((0..records.len()).rev()) {
+        let (info, ordinal) = expected[nth];
+        let head = decoder.decode(0, &records[nth]).unwrap().head.clone();
+        assert_eq!((head.gtid.as_deref(), head.file.as_str(), head.committed_us), (info.gtid, info.file_name, info.committed_us));
+        assert_eq!(head.position, ChangePosition { transaction: info.start, ordinal });
+        assert_eq!((head.operation, head.statement), (Operation::Delete, None));
+    }
+}
+
 /// Not a benchmark, a look: `cargo test --release --lib codec::tests::speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints the speed of the codec"]
@@ -503,13 +538,16 @@ fn speed() {
     let (mut encoding, mut decoding) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
     let mut decoder = Decoder::new(&schema, "t");
     for round in 0..rounds {
-        (batch.bytes.clear(), batch.records.clear());
+        batch.bytes.clear();
+        batch.records.clear();
         let start = std::time::Instant::now();
-        let info = TransactionInfo { start: BinlogPosition { epoch: 0, file: 1, offset: round }, ..INFO };
-        for ordinal in 0..rows {
+        for nth in 0..rows {
+            // Four rows a transaction.
+            let start = BinlogPosition { epoch: 0, file: 1 + round, offset: 4 + nth / 4 };
+            let info = TransactionInfo { start, committed_us: INFO.committed_us + nth as i64 / 4, ..INFO };
             encoder.start(Operation::Create);
             drive(&mut encoder, Image::After, &row).unwrap();
-            encoder.finish(&info, ordinal, &mut links, &mut batch).unwrap();
+            encoder.finish(&info, nth % 4, &mut links, &mut batch).unwrap();
         }
         encoding += start.elapsed();
         let records = records(&batch);

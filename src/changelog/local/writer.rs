@@ -204,7 +204,10 @@ impl WriterThread {
         let count = |pragma: &str| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         let (free, all) = (count("freelist_count")?, count("page_count")?);
         if free > FREE_PAGES_KEPT && free > all / 2 {
-            self.connection.execute_batch("PRAGMA incremental_vacuum(1024)").map_err(Failed::Sql)?;
+            // It gives back one page a row.
+            let mut statement = self.connection.prepare_cached("PRAGMA incremental_vacuum(1024)")?;
+            let mut pages = statement.query([])?;
+            while pages.next()?.is_some() {}
         }
         Ok(())
     }
