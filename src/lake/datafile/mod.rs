@@ -1,6 +1,28 @@
 //! Parquet files of rows in key order, written and read back by row group.
+//!
+//! A file's footer names the first and the last key of every row group: a merge finds the row groups that a change
+//! touches without decoding any, and copies the others byte for byte. Each row group is encoded on its own in a blocking thread and
+//! uploaded when it is complete, so a file of any size takes the memory of one row group. What every Hive engine reads: Snappy, V1
+//! data pages, format version 1.0, no Arrow schema beside Parquet's, no page index (its offsets would have to move with every copy).
 
 use serde::{Deserialize, Serialize};
+
+use super::{Error, Result};
+
+mod encode;
+mod footer;
+mod pending;
+mod read;
+mod upload;
+mod write;
+
+pub(crate) use encode::{EncodedRowGroup, encode_row_group};
+pub(crate) use pending::{PendingRows, memory_bytes};
+pub(crate) use read::{Decoded, StoredFile, StoredRowGroup};
+pub use upload::FileUpload;
+
+#[cfg(test)]
+mod tests;
 
 /// One data file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,38 +38,11 @@ pub struct FileEntry {
     pub keys: Option<(String, String)>,
 }
 
-use std::sync::Arc;
-
-use arrow::array::RecordBatch;
-use object_store::ObjectStore;
-use object_store::path::Path;
-
-use super::columns::Shape;
-use super::{Result, Settings};
-
-/// Writes one data file: encodes in blocking threads, uploads in parts. Rows of a mirror come in the order of their stored keys.
-#[derive(Debug)]
-pub struct FileUpload {}
-
-impl FileUpload {
-    /// A file at `path`, relative to the table's folder.
-    pub fn new(store: &Arc<dyn ObjectStore>, table_prefix: &Path, path: String, shape: &Shape, settings: &Settings) -> Self {
-        let _unused = (store, table_prefix, path, shape, settings);
-        todo!()
-    }
-    /// Adds rows.
-    ///
-    /// # Errors
-    /// When a mirror's rows are out of order, or the store fails.
-    pub async fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        let _unused = rows;
-        todo!()
-    }
-    /// Closes the file; it is there when this returns.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn finish(self) -> Result<FileEntry> {
-        todo!()
+/// Runs work that takes the processor for long where it stalls nobody.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Error::Scratch { path: "a blocking thread".to_owned(), source: std::io::Error::other(error) }),
     }
 }
