@@ -13,13 +13,22 @@ use serde::{Deserialize, Serialize};
 use crate::change::{ChangePosition, Clock, Cut, LogOffset, RecordHead, RowSink, TableSchema, Term};
 
 pub mod batch;
+mod chunk;
 pub mod columns;
 pub mod datafile;
 pub mod error;
+#[cfg(test)]
+mod faults;
 pub mod keys;
+mod log;
 pub mod merge;
+mod object_lake;
+mod store;
+mod table;
+mod timed;
 
 pub use error::Error;
+pub use object_lake::ObjectLake;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
