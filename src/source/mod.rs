@@ -16,6 +16,7 @@ pub mod decode;
 pub mod discover;
 pub mod error;
 mod identity;
+pub mod memory;
 mod preflight;
 mod schema;
 #[cfg(test)]
