@@ -56,7 +56,8 @@ pub(super) fn next_chunk(
         return Ok(None);
     }
     if plan.whole {
-        return Ok(after.is_none().then_some(ChunkRange { lower: None, upper: None }));
+        // Its one chunk ends at a bound without columns, so that there is something to go on behind.
+        return Ok(after.is_none().then(|| ChunkRange { lower: None, upper: Some(KeyBound(Vec::new())) }));
     }
     let (lower, upper) = (parsed(schema, after)?, parsed(schema, plan.upper.as_ref())?);
     if lower >= upper {
@@ -69,6 +70,15 @@ pub(super) fn next_chunk(
         None => plan.upper.clone(),
     };
     Ok(Some(ChunkRange { lower: after.cloned(), upper: end }))
+}
+
+/// Refuses a server other than the one that showed `since`.
+pub(super) fn check_server(server: &MemoryServer, name: &str, visible: &Visible) -> Result<()> {
+    let answering = server.world().server_uuid.clone();
+    if answering == visible.server_uuid {
+        return Ok(());
+    }
+    Err(super::source::broken(name, &format!("another server answers ({answering}) than the one that showed `since`")))
 }
 
 /// A chunk as one consistent read saw it.
@@ -88,17 +98,16 @@ impl MemoryReader {
         range: &ChunkRange,
         visible: &Visible,
     ) -> Result<Self> {
+        check_server(server, name, visible)?;
         let world = server.world();
-        if world.server_uuid != visible.server_uuid {
-            let reason = format!("another server answers ({}) than the one that showed `since`", world.server_uuid);
-            return Err(super::source::broken(name, &reason));
-        }
         if world.visible_tables.get(&schema.name).is_some_and(|table| table.schema.physical != schema.physical) {
             return Err(table_error(&schema, "the table has another shape than the one that is captured"));
         }
         let (lower, upper) = (parsed(&schema, range.lower.as_ref())?, parsed(&schema, range.upper.as_ref())?);
-        let inside =
-            |key: &Key| lower.as_ref().is_none_or(|lower| key > lower) && upper.as_ref().is_none_or(|upper| key <= upper);
+        let whole = schema.key.is_empty();
+        let inside = |key: &Key| {
+            whole || lower.as_ref().is_none_or(|lower| key > lower) && upper.as_ref().is_none_or(|upper| key <= upper)
+        };
         let mut rows = visible_rows(&world.visible_tables, &schema)?;
         rows.retain(|(key, _)| inside(key));
         let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();

@@ -127,6 +127,12 @@ impl Source for MemorySource {
         snapshot::plan(&self.server, schema)
     }
 
+    async fn plan_snapshot_on(&self, schema: &TableSchema, visible: &Visible) -> Result<SnapshotPlan> {
+        self.server.called(Call::Plan)?;
+        snapshot::check_server(&self.server, &self.name, visible)?;
+        snapshot::plan(&self.server, schema)
+    }
+
     async fn next_chunk(
         &self,
         schema: &TableSchema,

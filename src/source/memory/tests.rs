@@ -142,7 +142,7 @@ async fn a_refused_transaction_leaves_nothing() {
 /// One load with writers in between; whether the mirror equals the source at the end.
 async fn load(seed: u64, waits: bool) -> bool {
     let mut random = StdRng::seed_from_u64(seed);
-    let (server, source, schema) = server(seed % 2 == 0);
+    let (server, source, schema) = server(seed.is_multiple_of(2));
     server.set_file_bytes(600);
     for id in 0..12 {
         server.execute(vec![insert(id * 2, 0)]).unwrap();
@@ -337,4 +337,10 @@ async fn keyless_tables_count_equal_rows_and_options_shape_the_schema() {
     assert_eq!((schema.columns.len(), schema.columns[0].ordinal, schema.physical_columns), (1, 1, 2));
     let plan = source.plan_snapshot(&schema).await.unwrap();
     assert!(plan.whole && !plan.empty);
+    let range = source.next_chunk(&schema, &plan, None).await.unwrap().unwrap();
+    let visible = source.wait_visible(&open(&source, &schema).await.1, Duration::from_secs(1)).await.unwrap();
+    let mut reader = source.read_chunk(Arc::clone(&schema), &range, &visible).await.unwrap();
+    let mut sink = ValueSink::default();
+    assert_eq!(reader.next_rows(&mut sink, 1000).await.unwrap(), 2);
+    assert_eq!(source.next_chunk(&schema, &plan, range.upper.as_ref()).await.unwrap(), None);
 }
