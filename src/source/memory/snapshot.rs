@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::key::Key;
 use super::stream::drive;
-use super::world::{Row, Tables};
+use super::world::{Row, Tables, World};
 use super::{Call, MemoryServer};
 use crate::change::{BinlogPosition, Image, RowSink, TableSchema, Value};
 use crate::source::{Checkpoint, ChunkRange, ChunkReader, Error, KeyBound, Result, Sample, SnapshotPlan, Visible};
@@ -34,8 +34,12 @@ fn parsed(schema: &TableSchema, bound: Option<&KeyBound>) -> Result<Option<Key>>
     bound.map(parse).transpose()
 }
 
-pub(super) fn plan(server: &MemoryServer, schema: &TableSchema) -> Result<SnapshotPlan> {
-    let rows = visible_rows(&server.world().visible_tables, schema)?;
+pub(super) fn plan(server: &MemoryServer, name: &str, schema: &TableSchema, visible: Option<&Visible>) -> Result<SnapshotPlan> {
+    let world = server.world();
+    if let Some(visible) = visible {
+        check_server(&world, name, visible)?;
+    }
+    let rows = visible_rows(&world.visible_tables, schema)?;
     let keyless = schema.key.is_empty();
     let upper = match rows.last() {
         Some((key, _)) if !keyless => Some(bound(schema, key)?),
@@ -73,9 +77,9 @@ pub(super) fn next_chunk(
 }
 
 /// Refuses a server other than the one that showed `since`.
-pub(super) fn check_server(server: &MemoryServer, name: &str, visible: &Visible) -> Result<()> {
-    let answering = server.world().server_uuid.clone();
-    if answering == visible.server_uuid {
+fn check_server(world: &World, name: &str, visible: &Visible) -> Result<()> {
+    let answering = &world.server_uuid;
+    if *answering == visible.server_uuid {
         return Ok(());
     }
     Err(super::source::broken(name, &format!("another server answers ({answering}) than the one that showed `since`")))
@@ -98,8 +102,8 @@ impl MemoryReader {
         range: &ChunkRange,
         visible: &Visible,
     ) -> Result<Self> {
-        check_server(server, name, visible)?;
         let world = server.world();
+        check_server(&world, name, visible)?;
         if world.visible_tables.get(&schema.name).is_some_and(|table| table.schema.physical != schema.physical) {
             return Err(table_error(&schema, "the table has another shape than the one that is captured"));
         }

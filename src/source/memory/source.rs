@@ -124,13 +124,12 @@ impl Source for MemorySource {
 
     async fn plan_snapshot(&self, schema: &TableSchema) -> Result<SnapshotPlan> {
         self.server.called(Call::Plan)?;
-        snapshot::plan(&self.server, schema)
+        snapshot::plan(&self.server, &self.name, schema, None)
     }
 
     async fn plan_snapshot_on(&self, schema: &TableSchema, visible: &Visible) -> Result<SnapshotPlan> {
         self.server.called(Call::Plan)?;
-        snapshot::check_server(&self.server, &self.name, visible)?;
-        snapshot::plan(&self.server, schema)
+        snapshot::plan(&self.server, &self.name, schema, Some(visible))
     }
 
     async fn next_chunk(
