@@ -13,6 +13,7 @@ use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, R
 
 pub mod decode;
 pub mod error;
+pub mod snapshot;
 pub mod tls;
 pub mod wire;
 
