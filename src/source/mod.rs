@@ -21,6 +21,7 @@ mod preflight;
 mod schema;
 #[cfg(test)]
 mod server_tests;
+pub mod snapshot;
 pub mod tls;
 pub mod wire;
 

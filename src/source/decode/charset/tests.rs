@@ -63,10 +63,13 @@ async fn server_says(server: &Server, charset: &str, first: u32, last: u32) -> V
             let text = row.pop().flatten().map(|text| String::from_utf8(text).unwrap());
             let bytes = row.pop().flatten().unwrap();
             // What it cannot convert, MySQL writes as a question mark, and in some 8-bit sets as U+FFFD.
-            let lost = |text: &String| {
-                text.contains('?') && !bytes.contains(&b'?') || text.contains('\u{fffd}') && !charset.starts_with(['u'])
-            };
-            let text = text.filter(|text| !lost(text));
+            let marks = bytes.iter().filter(|byte| **byte == b'?').count();
+            let lost =
+                |text: &String| text.matches('?').count() > marks || text.contains('\u{fffd}') && !charset.starts_with(['u']);
+            // And eucjpms drops half a character at the end without a word.
+            let ascii = bytes.iter().take_while(|byte| **byte < 0x80).count();
+            let half = |text: &String| charset == "eucjpms" && ascii < bytes.len() && text.chars().count() <= ascii;
+            let text = text.filter(|text| !lost(text) && !half(text));
             (bytes, text)
         })
         .collect()
