@@ -16,10 +16,12 @@ pub mod decode;
 pub mod discover;
 pub mod error;
 mod identity;
+pub mod memory;
 mod preflight;
 mod schema;
 #[cfg(test)]
 mod server_tests;
+pub mod snapshot;
 pub mod tls;
 pub mod wire;
 
@@ -403,6 +405,9 @@ pub trait Source: Send + Sync {
     async fn wait_visible(&self, since: &Checkpoint, timeout: Duration) -> Result<Visible>;
     /// Fixes the snapshot's upper bound.
     async fn plan_snapshot(&self, schema: &TableSchema) -> Result<SnapshotPlan>;
+    /// [`Source::plan_snapshot`] on the server that showed all of `since`, and on no other: there the greatest key could lie below
+    /// rows that `since` covers, and nothing would ever bring them.
+    async fn plan_snapshot_on(&self, schema: &TableSchema, visible: &Visible) -> Result<SnapshotPlan>;
     /// The next chunk behind `after`; None when the plan's end is reached.
     async fn next_chunk(&self, schema: &TableSchema, plan: &SnapshotPlan, after: Option<&KeyBound>)
     -> Result<Option<ChunkRange>>;
