@@ -19,6 +19,7 @@ pub(crate) async fn run(config: &Path, until_caught_up: bool, log: LogFormat) ->
     start_log(log, "info");
     let rooms = Assembled::open(config, Need::Everything).await?;
     let cancel = CancellationToken::new();
+    rooms.check_zones().await?;
     let plans = rooms.plans(until_caught_up)?;
     let settings = rooms.coordinator_settings(until_caught_up);
     let boards = plans.iter().map(|plan| std::sync::Arc::clone(&plan.board)).collect();
