@@ -254,7 +254,7 @@ impl HeadReading<'_> {
             Some(operation) => self.head.operation = operation,
             None => return self.scanner.unexpected("c, u, d, t or s"),
         }
-        if self.scanner.take(&self.seen.tail) && self.scanner.end().is_ok() {
+        if !self.seen.tail.is_empty() && self.scanner.rest() == self.seen.tail {
             return Ok(());
         }
         let start = self.scanner.clone();

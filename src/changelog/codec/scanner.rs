@@ -60,6 +60,11 @@ impl<'a> Scanner<'a> {
         if self.take(literal) { Ok(()) } else { self.unexpected(wanted) }
     }
 
+    /// The text from here on.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The text must be at its end.
     pub(super) fn end(&self) -> Step<()> {
         if self.rest.is_empty() { Ok(()) } else { self.unexpected("the end of the record") }
