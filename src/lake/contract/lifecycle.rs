@@ -61,6 +61,7 @@ async fn a_crash_between_files_and_record_leaves_orphans_that_go() {
         let faulty = house.lake.behind(FaultyStore::scripted(&script));
         let mut writer = faulty.writer(house.spec(TableKind::Changelog, 1), Term(2)).await.unwrap();
         assert!(matches!(insert(writer.as_mut(), 0, true).await, Err(Error::Store { .. })));
+        assert!(is_fenced(writer.commit(point(1, true)).await), "the batch is gone: its position must not be committed");
         let mut next = house.reopened().writer(house.spec(TableKind::Changelog, 1), Term(3)).await.unwrap();
         assert_eq!(next.committed().point, Some(point(0, false)));
         insert(next.as_mut(), 0, true).await.unwrap();
