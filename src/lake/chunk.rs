@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::columns::{ChangeColumns, RowsBuilder, Shape};
 use super::datafile::FileUpload;
-use super::log::{generation_name, table_folder};
+use super::log::{generation_name, table_folder, table_object};
 use super::store::LakeStore;
 use super::table::days::{self, Days};
 use super::{ChunkFile, ChunkPart, ChunkWriter, Error, Result, Settings, TableKind, TableSpec, keys};
@@ -82,7 +82,7 @@ impl ParquetChunk {
             }
         };
         let folder = table_folder(&self.spec.name);
-        let mut file = FileUpload::new(&self.store.objects(), &folder, path, &self.shape, &self.settings);
+        let mut file = FileUpload::new(&self.store.objects(), &folder, path, &self.shape, &self.settings)?;
         file.write(batch).await?;
         let entry = file.finish().await?;
         self.parts.push(ChunkPart { path: entry.path, rows: entry.rows, bytes: entry.bytes, keys: entry.keys });
@@ -105,9 +105,7 @@ impl ChunkWriter for ParquetChunk {
 
     async fn finish(mut self: Box<Self>) -> Result<ChunkFile> {
         self.cut().await?;
-        let folder = table_folder(&self.spec.name);
-        let place = |part: &ChunkPart| part.path.split('/').fold(folder.clone(), |path, name| path.join(name));
-        self.store.settle(self.parts.iter().map(place)).await?;
+        self.store.settle(self.parts.iter().map(|part| table_object(&self.spec.name, &part.path))).await?;
         let zero_dates: BTreeMap<String, u64> = self.rows.rows.zero_dates();
         Ok(ChunkFile { rows: self.parts.iter().map(|part| part.rows).sum(), files: self.parts, zero_dates })
     }

@@ -15,6 +15,8 @@ use crate::change::{ChangePosition, Clock, Cut, LogOffset, RecordHead, RowSink, 
 pub mod batch;
 mod chunk;
 pub mod columns;
+#[cfg(test)]
+mod contract;
 pub mod datafile;
 pub mod error;
 #[cfg(test)]
@@ -23,12 +25,14 @@ pub mod keys;
 mod log;
 pub mod merge;
 mod object_lake;
+mod readback;
 mod store;
 mod table;
 mod timed;
 
 pub use error::Error;
 pub use object_lake::ObjectLake;
+pub use readback::TextRow;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;

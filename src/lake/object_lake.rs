@@ -7,7 +7,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::chunk::ParquetChunk;
-use super::log::{CommitLog, generations, table_folder};
+use super::log::{CommitLog, generations, table_object};
 use super::store::{LakeStore, Put};
 use super::table::ledger::Ledger;
 use super::table::{ChangelogWriter, MirrorWriter};
@@ -46,15 +46,14 @@ impl ObjectLake {
 
     /// The same lake behind a store of faults.
     #[cfg(test)]
-    pub(crate) fn behind(
+    pub(super) fn behind(
         &self,
         wrap: impl FnOnce(std::sync::Arc<dyn object_store::ObjectStore>) -> std::sync::Arc<dyn object_store::ObjectStore>,
     ) -> Self {
         Self { store: self.store.behind(wrap), ..self.clone() }
     }
 
-    #[cfg(test)]
-    pub(crate) fn store(&self) -> &LakeStore {
+    pub(super) fn store(&self) -> &LakeStore {
         &self.store
     }
 
@@ -110,9 +109,7 @@ impl Lake for ObjectLake {
     async fn files(&self, name: &LakeName) -> Result<Vec<String>> {
         let live = generations::live(&self.store, name).await?;
         let Some(state) = live.state.filter(|state| state.publishes()) else { return Ok(Vec::new()) };
-        let folder = table_folder(name);
-        let place = |path: &str| path.split('/').fold(folder.clone(), |folder, part| folder.join(part));
-        Ok(state.files().iter().map(|file| self.store.location(&place(&file.path))).collect())
+        Ok(state.files().iter().map(|file| self.store.location(&table_object(name, &file.path))).collect())
     }
 
     async fn history(&self, name: &LakeName, generation: u32) -> Result<Vec<HistoryEntry>> {

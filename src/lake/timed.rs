@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, RenameOptions, Result,
+    PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use super::store::bounded;
 
 /// What every call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
+/// What putting an upload together may take: on local files that is when all of it goes to the disk.
+const COMPLETION_LIMIT: Duration = Duration::from_secs(600);
 /// The slowest store that is worth waiting for.
 const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
 
@@ -30,6 +33,28 @@ pub(super) struct Timed {
 impl Timed {
     pub(super) fn new(inner: Arc<dyn ObjectStore>) -> Self {
         Self { inner }
+    }
+}
+
+/// An upload in parts, each of them bounded.
+#[derive(Debug)]
+struct TimedUpload {
+    inner: Box<dyn MultipartUpload>,
+}
+
+#[async_trait]
+impl MultipartUpload for TimedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let limit = limit(data.content_length() as u64);
+        bounded(limit, self.inner.put_part(data)).boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        bounded(COMPLETION_LIMIT, self.inner.complete()).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        bounded(CALL_LIMIT, self.inner.abort()).await
     }
 }
 
@@ -50,7 +75,8 @@ impl ObjectStore for Timed {
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        bounded(CALL_LIMIT, self.inner.put_multipart_opts(location, opts)).await
+        let upload = bounded(CALL_LIMIT, self.inner.put_multipart_opts(location, opts)).await?;
+        Ok(Box::new(TimedUpload { inner: upload }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -20,6 +20,7 @@ pub(crate) use encode::{EncodedRowGroup, encode_row_group};
 pub(crate) use pending::{PendingRows, memory_bytes};
 pub(crate) use read::{Decoded, StoredFile, StoredRowGroup};
 pub use upload::FileUpload;
+pub(crate) use upload::location;
 
 #[cfg(test)]
 mod tests;

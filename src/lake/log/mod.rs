@@ -78,6 +78,11 @@ pub(crate) fn table_folder(table: &LakeName) -> Path {
     Path::from_iter([table.database.as_str(), table.table.as_str()])
 }
 
+/// An object of a table, from its path relative to the table's folder.
+pub(crate) fn table_object(table: &LakeName, relative: &str) -> Path {
+    relative.split('/').fold(table_folder(table), |path, part| path.join(part))
+}
+
 /// The name of a generation's directories.
 pub(crate) fn generation_name(generation: u32) -> String {
     format!("g{generation:04}")

@@ -38,7 +38,7 @@ impl ChangelogWriter {
         path
     }
 
-    fn upload(&self, path: String) -> FileUpload {
+    fn upload(&self, path: String) -> Result<FileUpload> {
         FileUpload::new(&self.ledger.store.objects(), &self.ledger.folder(), path, &self.shape, &self.ledger.settings)
     }
 
@@ -46,7 +46,7 @@ impl ChangelogWriter {
     async fn write_out(&mut self) -> Result<()> {
         for (day, mut rows) in self.rows.take() {
             let path = self.next_path(&day);
-            let mut file = self.upload(path);
+            let mut file = self.upload(path)?;
             file.write(rows.take()?).await?;
             self.written.push(file.finish().await?);
         }
@@ -61,7 +61,7 @@ impl ChangelogWriter {
         let mut removed = Vec::new();
         for group in compaction::plan(&live, &touched, self.ledger.settings.file_bytes) {
             let path = self.next_path(&group.day);
-            let upload = self.upload(path);
+            let upload = self.upload(path)?;
             added.push(compaction::fold(&self.ledger, &self.shape, &group.files, upload).await?);
             removed.extend(group.files.into_iter().map(|file| file.path));
         }

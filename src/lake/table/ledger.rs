@@ -14,7 +14,7 @@ use crate::lake::datafile::FileEntry;
 use crate::lake::log::generations::{self, Switcher};
 use crate::lake::log::record::{Record, RecordKind, RowCounts, SegmentChange, VERSION};
 use crate::lake::log::state::{Content, State};
-use crate::lake::log::{CommitLog, Slot, generation_name, table_folder};
+use crate::lake::log::{CommitLog, Slot, generation_name, table_folder, table_object};
 use crate::lake::store::LakeStore;
 use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec};
 
@@ -193,7 +193,7 @@ impl Ledger {
 
     /// An object from its path relative to the table's folder.
     pub(crate) fn object(&self, relative: &str) -> Path {
-        relative.split('/').fold(self.folder(), |path, part| path.join(part))
+        table_object(&self.spec.name, relative)
     }
 
     /// Commits a draft: durable data first, then its record. Ends what [`Self::begin`] began.
