@@ -21,6 +21,9 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("character_set_results", "NULL", None),
     ("sql_select_limit", "18446744073709551615", Some("18446744073709551615")),
     ("sql_big_selects", "1", Some("1")),
+    ("max_execution_time", "0", Some("0")),
+    // A secondary engine follows behind the rows that this server has shown.
+    ("use_secondary_engine", "OFF", Some("OFF")),
     // The lake may hold a reader back for a while before it takes the next rows.
     ("net_write_timeout", "3600", Some("3600")),
 ];
@@ -35,10 +38,10 @@ pub(super) async fn open(settings: &Settings, expected: Option<&str>) -> Result<
             return Err(connection.failure(format!("server {found} answers where {expected} had shown all of since")));
         }
     }
-    // A reader never waits long behind an ALTER, and never makes others wait behind it.
-    let lock_wait = settings.timeout.as_secs().max(1).to_string();
-    let max_execution = [("lock_wait_timeout", lock_wait.as_str(), Some(lock_wait.as_str()))];
-    let variables: Vec<_> = VARIABLES.iter().copied().chain(max_execution).collect();
+    // A reader never waits long behind an ALTER, and never makes others wait behind it: the server gives up before we do.
+    let lock_wait = (settings.timeout.as_secs() / 2).max(1).to_string();
+    let lock_wait_timeout = [("lock_wait_timeout", lock_wait.as_str(), Some(lock_wait.as_str()))];
+    let variables: Vec<_> = VARIABLES.iter().copied().chain(lock_wait_timeout).collect();
     let assignments: Vec<String> = variables.iter().map(|(name, value, _)| format!("@@SESSION.{name} = {value}")).collect();
     connection.execute(&format!("SET {}", assignments.join(", "))).await?;
     let names: Vec<String> = variables.iter().map(|(name, _, _)| format!("@@SESSION.{name}")).collect();
