@@ -57,7 +57,17 @@ pub(super) async fn open(settings: &Settings, expected: Option<&str>) -> Result<
             });
         }
     }
+    show_generated_keys(&mut connection).await?;
     Ok(connection)
+}
+
+/// A server may hide the primary keys that it generates: they are columns like others. Older servers generate none.
+async fn show_generated_keys(connection: &mut WireConnection) -> Result<()> {
+    const UNKNOWN_VARIABLE: u16 = 1193;
+    match connection.execute("SET SESSION show_gipk_in_create_table_and_information_schema = ON").await {
+        Err(error) if connection.server_error().is_none_or(|said| said.code != UNKNOWN_VARIABLE) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Refuses a table whose columns are no longer those of `schema`.
