@@ -77,7 +77,8 @@ impl Control {
     }
 
     async fn prepare_session(&mut self) -> Result<()> {
-        let seconds = self.settings.timeout.as_secs().clamp(1, 10);
+        // The server gives up before we do.
+        let seconds = (self.settings.timeout.as_secs() / 2).clamp(1, 10);
         self.rows("SET NAMES utf8mb4").await?;
         // Without an own sql_mode a global NO_BACKSLASH_ESCAPES or ANSI_QUOTES would change what `quoted` means.
         self.rows(&format!("SET SESSION sql_mode = '', time_zone = '+00:00', lock_wait_timeout = {seconds}")).await?;

@@ -55,6 +55,8 @@ pub(super) struct ServerTraits {
     pub lower_case_names: bool,
     /// The server writes what foreign keys do to child tables into the binlog.
     pub writes_cascades: bool,
+    /// Events name the labels of ENUM and SET columns.
+    pub names_labels: bool,
 }
 
 impl ServerTraits {
@@ -63,7 +65,8 @@ impl ServerTraits {
         let lower_case_names = required(control, "lower_case_table_names").await? != "0";
         // The variable came with the server that can do it; where it is ON the engine does it behind the binlog's back.
         let writes_cascades = control.variable("innodb_native_foreign_keys").await?.is_some_and(|value| value == "0");
-        Ok(Self { lower_case_names, writes_cascades })
+        let names_labels = control.variable("binlog_row_metadata").await?.is_some_and(|value| value == "FULL");
+        Ok(Self { lower_case_names, writes_cascades, names_labels })
     }
 }
 

@@ -138,6 +138,9 @@ pub(super) fn capture(
     problems.extend(unknown_exclusions(facts, options));
     let (columns, physical) = columns(facts, options, &mut problems);
     problems.extend(names(&columns));
+    if !traits.names_labels {
+        problems.extend(columns.iter().filter(|column| hides_letters(&column.kind)).map(unreadable_labels));
+    }
     let key = key::choose(facts, &columns, options).map_err(|problem| problems.push(problem));
     match key {
         Ok((key, key_kind)) if problems.is_empty() => {
@@ -284,20 +287,22 @@ pub(super) fn notes(facts: &TableFacts, schema: &TableSchema, traits: &ServerTra
             "ALTER TABLE … ADD PRIMARY KEY, or `key:`".to_owned(),
         ),
     }
-    for column in schema.columns.iter().filter(|column| hides_letters(&column.kind)) {
-        note(
-            format!(
-                "column {}: a `?` in a label may stand for a character outside the basic plane, which information_schema cannot show",
-                column.name
-            ),
-            "with binlog_row_metadata=FULL the labels are taken from the binlog".to_owned(),
-        );
-    }
     notes
 }
 
+/// Whether a label may hold a character that `information_schema` cannot show: it prints those outside the basic plane as `?`.
 fn hides_letters(kind: &ColumnType) -> bool {
     let (ColumnType::Enum { labels, charset } | ColumnType::Set { labels, charset }) = kind else { return false };
     let wide = matches!(charset.0.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030");
     wide && labels.iter().any(|label| label.contains('?'))
+}
+
+fn unreadable_labels(column: &Column) -> Problem {
+    Problem {
+        reason: format!(
+            "column {}: a `?` in a label may stand for a character outside the basic plane, which only the binlog can tell",
+            column.name
+        ),
+        remedy: format!("SET PERSIST binlog_row_metadata = FULL, or exclude {}", column.name),
+    }
 }

@@ -25,7 +25,7 @@ fn table(columns: Vec<ColumnFacts>, unique_keys: Vec<IndexFacts>) -> TableFacts 
     TableFacts { table_type: "BASE TABLE".to_owned(), engine: "InnoDB".to_owned(), columns, unique_keys, ..TableFacts::default() }
 }
 
-const OLD: ServerTraits = ServerTraits { lower_case_names: false, writes_cascades: false };
+const OLD: ServerTraits = ServerTraits { lower_case_names: false, writes_cascades: false, names_labels: true };
 
 fn judge(facts: &TableFacts, options: &TableOptions) -> std::result::Result<TableSchema, Vec<Problem>> {
     capture(&TableName::new("shop", "orders"), facts, options, &OLD)
@@ -141,8 +141,12 @@ fn a_virtual_column_makes_no_key() {
 }
 
 #[test]
-fn a_question_mark_in_a_wide_label_is_noted() {
-    let facts = table(vec![column("id", "int", false), column("e", "enum('?','b')", true)], vec![unique("PRIMARY", &["id"])]);
-    let schema = judge(&facts, &TableOptions::default()).unwrap();
-    assert_eq!(notes(&facts, &schema, &OLD).len(), 1);
+fn a_question_mark_in_a_wide_label_needs_a_binlog_that_names_labels() {
+    let mut facts = table(vec![column("id", "int", false), column("e", "enum('?','b')", true)], vec![unique("PRIMARY", &["id"])]);
+    let minimal = ServerTraits { names_labels: false, ..OLD };
+    let judge = |facts: &TableFacts, traits| capture(&TableName::new("shop", "orders"), facts, &TableOptions::default(), traits);
+    assert!(judge(&facts, &OLD).is_ok());
+    assert_eq!(judge(&facts, &minimal).unwrap_err().len(), 1);
+    facts.columns[1].charset = Some("latin1".to_owned());
+    assert!(judge(&facts, &minimal).is_ok());
 }

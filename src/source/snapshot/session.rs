@@ -38,8 +38,8 @@ pub(super) async fn open(settings: &Settings, expected: Option<&str>) -> Result<
             return Err(connection.failure(format!("server {found} answers where {expected} had shown all of since")));
         }
     }
-    // A reader never waits long behind an ALTER, and never makes others wait behind it.
-    let lock_wait = settings.timeout.as_secs().max(1).to_string();
+    // A reader never waits long behind an ALTER, and never makes others wait behind it: the server gives up before we do.
+    let lock_wait = (settings.timeout.as_secs() / 2).max(1).to_string();
     let lock_wait_timeout = [("lock_wait_timeout", lock_wait.as_str(), Some(lock_wait.as_str()))];
     let variables: Vec<_> = VARIABLES.iter().copied().chain(lock_wait_timeout).collect();
     let assignments: Vec<String> = variables.iter().map(|(name, value, _)| format!("@@SESSION.{name} = {value}")).collect();
@@ -57,7 +57,17 @@ pub(super) async fn open(settings: &Settings, expected: Option<&str>) -> Result<
             });
         }
     }
+    show_generated_keys(&mut connection).await?;
     Ok(connection)
+}
+
+/// A server may hide the primary keys that it generates: they are columns like others. Older servers generate none.
+async fn show_generated_keys(connection: &mut WireConnection) -> Result<()> {
+    const UNKNOWN_VARIABLE: u16 = 1193;
+    match connection.execute("SET SESSION show_gipk_in_create_table_and_information_schema = ON").await {
+        Err(error) if connection.server_error().is_none_or(|said| said.code != UNKNOWN_VARIABLE) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Refuses a table whose columns are no longer those of `schema`.
