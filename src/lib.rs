@@ -4,6 +4,7 @@
 
 pub mod change;
 pub mod changelog;
+pub mod config;
 pub mod lake;
 pub mod metadata;
 pub mod source;
