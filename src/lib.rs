@@ -4,6 +4,7 @@
 
 pub mod change;
 pub mod changelog;
+pub mod config;
 pub mod coordinator;
 pub mod lake;
 pub mod metadata;

@@ -10,7 +10,7 @@ use binlake::changelog::local::LocalLog;
 use binlake::changelog::{ChangeLog, LocalSettings};
 use binlake::config::{self, Config, Layout, SourceConfig, TlsMode, Word};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
-use binlake::lake::{self, Lake, object_lake::ObjectLake};
+use binlake::lake::{self, Lake, ObjectLake};
 use binlake::metadata::{Metadata, TableState, sqlite::SqliteMetadata};
 use binlake::pipeline::{Rooms, load, write};
 use binlake::source::{self, Severity, Source, TableOptions, mysql::MysqlSource};
@@ -19,8 +19,6 @@ use tokio::sync::Semaphore;
 use super::Failed;
 use super::limits::Parts;
 
-/// Bytes a data file of a mirror aims at.
-const FILE_BYTES: u64 = 64 << 20;
 /// Between two looks for requests of the command line.
 const REQUEST_EVERY: Duration = Duration::from_millis(250);
 
@@ -248,8 +246,8 @@ fn lake_settings(config: &Config, parts: &Parts, clock: Arc<dyn Clock>) -> lake:
             config::Check::Rows => lake::Check::Rows,
             config::Check::Keys => lake::Check::Keys,
         },
-        file_bytes: lake.file_bytes.unwrap_or(FILE_BYTES),
-        row_group_bytes: usize::try_from(lake.file_bytes.unwrap_or(FILE_BYTES) / 8).unwrap_or(8 << 20),
+        file_bytes: lake.file_bytes,
+        row_group_bytes: usize::try_from(lake.file_bytes / 8).unwrap_or(8 << 20),
         checkpoint_every: 32,
         batch_bytes: parts.batch,
         scratch: config.scratch.clone(),

@@ -29,7 +29,7 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
     let mut findings: Vec<(String, Finding)> =
         vec![("configuration".to_owned(), ok(&config.display().to_string(), "the file is good"))];
     for warning in &settings.warnings {
-        findings.push(("configuration".to_owned(), warn(&config.display().to_string(), warning)));
+        findings.push(("configuration".to_owned(), warn(&config.display().to_string(), &warning.to_string())));
     }
     if !options.offline {
         let rooms = Assembled::open(config, Need::Check).await?;

@@ -9,7 +9,7 @@ use binlake::change::{ColumnType, SystemClock, TableName, Value};
 use binlake::changelog::ChangeLog;
 use binlake::changelog::memory::{Call, Fault as LogFault, MemoryLog};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
-use binlake::lake::{Check, DatetimeEncoding, Lake, LakeName, Retention, object_lake::ObjectLake};
+use binlake::lake::{Check, DatetimeEncoding, Lake, LakeName, Retention, ObjectLake};
 use binlake::metadata::memory::{Fault, MemoryMetadata};
 use binlake::metadata::{Metadata, RequestKind};
 use binlake::pipeline::{Rooms, TableOptions, load, tail, write};
