@@ -1,6 +1,6 @@
 //! `pause`, `resume`, `rebuild`: a request in the metadata store, taken up by the daemon within a second.
 
-use binlake::metadata::{Metadata, RequestKind};
+use binlake::metadata::RequestKind;
 
 use super::assemble::{Assembled, Need};
 use super::{Failed, Outcome, print};

@@ -56,7 +56,7 @@ impl Source for MysqlSource {
     }
 
     async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>> {
-        binlog::open(&self.settings, from, capture).await
+        Ok(Box::new(binlog::open(&self.settings, from, capture).await?))
     }
 
     async fn wait_visible(&self, since: &Checkpoint, timeout: Duration) -> Result<Visible> {

@@ -88,7 +88,7 @@ impl World {
         Self {
             random,
             server,
-            log: MemoryLog::new(1 << 20),
+            log: MemoryLog::new(1, 1 << 20),
             metadata: MemoryMetadata::new(),
             lake,
             tables,
