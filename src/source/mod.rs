@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+pub mod binlog;
 mod control;
 pub mod decode;
 pub mod discover;
 pub mod error;
 mod identity;
 pub mod memory;
+pub mod mysql;
 mod preflight;
 mod schema;
 #[cfg(test)]
