@@ -231,8 +231,11 @@ mod resolving {
         for (lake, clash) in [("", 1), (", database: \"{source}_{database}\"", 0)] {
             let config = config(lake, two);
             let server = [("shop".to_owned(), "orders".to_owned())];
-            let tables: Vec<_> = config.sources.iter().flat_map(|source| resolve(&config, source, &server).tables).collect();
-            assert_eq!(clashes(&config, &tables.iter().collect::<Vec<_>>()).len(), clash);
+            let names = LakeNames::default();
+            let claim =
+                |source: &SourceConfig| names.claim(&config, &source.name, &resolve(&config, source, &server).tables).len();
+            assert_eq!((claim(&config.sources[0]), claim(&config.sources[1])), (0, clash));
+            assert_eq!(claim(&config.sources[0]), 0, "a source that is resolved again does not clash with itself");
         }
     }
 
