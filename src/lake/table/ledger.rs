@@ -99,7 +99,8 @@ impl Ledger {
             false => self.log.load().await?,
         }
         .unwrap_or_else(|| State::new(self.spec.generation));
-        if self.state.seq > 0 && self.state.term >= self.term {
+        // The same term is ours: a writer of this daemon that failed. Whatever of it is still on its way finds its slot taken.
+        if self.state.seq > 0 && self.state.term > self.term {
             return Err(self.fenced(format!("the commit log is at term {}", self.state.term)));
         }
         let fits = matches!(
