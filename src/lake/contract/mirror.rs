@@ -37,7 +37,9 @@ async fn snapshot_and_changes_make_the_table() {
         let expected = [(1, "anna"), (3, "cy"), (4, "dan"), (5, "eve"), (6, "faye")];
         assert_eq!(house.rows(1).await, expected.map(|(id, name)| (id, name.to_owned())));
         assert_eq!(house.lake.published(&name()).await.unwrap().unwrap().rows, 5);
-        assert_eq!(writer.maintain(&[]).await.unwrap().files_deleted, dead.files.len() as u64);
+        assert!(writer.maintain(&[]).await.unwrap().files_deleted >= 1);
+        let dead = crate::lake::log::table_object(&name(), &dead.files[0].path);
+        assert_eq!(house.lake.store().size(&dead).await.unwrap(), None);
 
         put(writer.as_mut(), 4, MIDNIGHT_MS, &Change::Truncate).unwrap();
         put(writer.as_mut(), 5, MIDNIGHT_MS, &Change::Insert(1, "again")).unwrap();
@@ -92,8 +94,8 @@ async fn what_the_mirror_does_not_hold_is_a_divergence_and_commits_nothing() {
 /// Random batches, writers that come and go, and a look after every commit.
 #[tokio::test]
 async fn random_changes_are_followed_commit_by_commit() {
-    for house in houses() {
-        let mut random = 7u64;
+    for (house, seed) in houses().into_iter().zip(7..) {
+        let mut random: u64 = seed;
         let mut next = move |below: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % below
