@@ -1,6 +1,7 @@
 //! Mirrors: after each commit exactly the rows of the source.
 
 use super::*;
+use crate::lake::faults::{Fault, FaultyStore};
 
 fn texts(rows: &BTreeMap<i64, String>) -> Vec<(i64, String)> {
     rows.iter().map(|(id, name)| (*id, name.clone())).collect()
@@ -143,6 +144,71 @@ async fn random_changes_are_followed_commit_by_commit() {
             writer.maintain(&[]).await.unwrap();
         }
     }
+}
+
+/// Crashes around every commit: answers that are lost, records that are, and a new writer each time. After each the lake must be
+/// the source at the lake's own position.
+#[tokio::test]
+async fn crashes_around_commits_lose_nothing_and_double_nothing() {
+    for (house, seed) in houses().into_iter().zip(3u64..) {
+        let spec = house.spec(TableKind::Mirror, 1);
+        let mut term = 1;
+        let mut writer = house.lake.writer(spec.clone(), Term(term)).await.unwrap();
+        writer.adopt(Vec::new(), point(0, true)).await.unwrap();
+        let mut crashes = 0;
+        let mut done: u64 = 0;
+        while done < 400 {
+            let target = done + 1 + (done * 31 + term * seed) % 17;
+            let outcome = commit_up_to(writer.as_mut(), done, target).await;
+            let crashed = outcome.is_err();
+            if crashed || term * 7 % 5 < done % 5 {
+                term += 1;
+                crashes += u64::from(crashed);
+                let faults: Vec<Fault> = (0..40).map(|put| fault(term * 11 + seed + put)).collect();
+                writer = match house.reopened().behind(FaultyStore::scripted(&faults)).writer(spec.clone(), Term(term)).await {
+                    Ok(writer) => writer,
+                    Err(_) => {
+                        term += 1;
+                        house.reopened().writer(spec.clone(), Term(term)).await.unwrap()
+                    }
+                };
+            }
+            let at = writer.committed().point.as_ref().unwrap().offsets[0].0;
+            assert!(at == target || (crashed && at == done), "at {at} after {done}, {target}");
+            assert_eq!(house.rows(1).await, after(at), "at {at}");
+            done = at;
+        }
+        assert!(crashes > 3, "{crashes}");
+    }
+}
+
+/// Eight lost puts in a row are a crash: before the record when it is the first of them, behind it when its answer was lost.
+fn fault(number: u64) -> Fault {
+    match (number / 8 % 3, number % 3) {
+        (0, 0) => Fault::AnswerLost,
+        (1, _) => Fault::Lost,
+        _ => Fault::None,
+    }
+}
+
+/// Transaction n inserts key n / 2, or updates it to the next name.
+async fn commit_up_to(writer: &mut dyn TableWriter, from: u64, to: u64) -> Result<()> {
+    for transaction in from..to {
+        let key = (transaction / 2) as i64;
+        let (old, new) = ((transaction - transaction % 2).to_string(), transaction.to_string());
+        let change = match transaction % 2 {
+            0 => Change::Insert(key, &new),
+            _ => Change::Update((key, &old), &new),
+        };
+        put(writer, transaction, MIDNIGHT_MS, &change)?;
+    }
+    writer.commit(point(to, true)).await
+}
+
+/// The source after so many transactions.
+fn after(transactions: u64) -> Vec<(i64, String)> {
+    let last = |key: u64| (key as i64, (key * 2 + 1).min(transactions - 1).to_string());
+    (0..transactions.div_ceil(2)).map(last).collect()
 }
 
 #[tokio::test]
