@@ -49,11 +49,6 @@ impl StoredKeys {
         self.len().checked_sub(1).map(|row| self.get(row))
     }
 
-    /// Bytes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<usize>()
-    }
-
     /// Adds a key as it is.
     pub(crate) fn push(&mut self, key: &[u8]) {
         self.bytes.extend_from_slice(key);

@@ -2,12 +2,13 @@
 
 use super::compare::Checker;
 use super::frame::Frame;
+use super::raw::RawChanges;
 use super::spill::{RunsMerge, Spilled};
 use crate::lake::Result;
 
 enum Stage {
     /// Nothing read yet: runs, and what was in memory.
-    Closed(Box<(Spilled, Frame)>),
+    Closed(Box<(Spilled, RawChanges)>),
     Open(Box<RunsMerge>),
     Done,
 }
@@ -24,7 +25,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn new(checker: Checker, spilled: Spilled, memory: Frame, cleared: bool) -> Self {
+    pub(super) fn new(checker: Checker, spilled: Spilled, memory: RawChanges, cleared: bool) -> Self {
         let stage = Stage::Closed(Box::new((spilled, memory)));
         Self { checker, cleared, stage, frame: Frame::default(), cursor: 0, step_rows: 1 }
     }
@@ -35,7 +36,7 @@ impl Changes {
             let mut merge = match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Closed(parts) => {
                     let (spilled, memory) = *parts;
-                    Box::new(spilled.merge(&self.checker, memory)?)
+                    Box::new(spilled.merge(&self.checker, memory.into_frame(&self.checker.shape)?)?)
                 }
                 Stage::Open(merge) => merge,
                 Stage::Done => return Ok(None),
@@ -59,10 +60,5 @@ impl Changes {
     /// So many changes were taken.
     pub(crate) fn advance(&mut self, count: usize) {
         self.cursor += count;
-    }
-
-    /// Whether the batch was spilled.
-    pub(crate) fn in_scratch(&self) -> bool {
-        matches!(&self.stage, Stage::Open(merge) if merge.in_scratch())
     }
 }

@@ -11,36 +11,27 @@ use std::path::PathBuf;
 
 use super::columns::{RowsBuilder, Shape};
 use super::datafile::blocking;
-use super::keys::stored_keys;
-use super::{ChangeSink, Check, Error, Result, Settings};
-use crate::change::{CellError, ChangePosition, Image, LogOffset, Operation, RecordHead, RowSink};
+use super::{ChangeSink, Error, Result, Settings};
+use crate::change::{CellError, Image, LogOffset, Operation, RecordHead, RowSink};
 
 mod changes;
 mod collapse;
 mod compare;
 mod fold;
 mod frame;
+mod raw;
 mod run;
 mod spill;
 
 pub(crate) use changes::Changes;
 pub(crate) use compare::{Checker, Pair};
 pub(crate) use fold::Fold;
-pub(crate) use frame::{Change, Expect, Frame, RowAt, broken, gather};
+pub(crate) use frame::{Change, Expect, Frame, RowAt, gather};
+use raw::{RawChange, RawChanges};
 use spill::Spilled;
 
 #[cfg(test)]
 mod tests;
-
-/// A change as it came: which rows of the builders are its images.
-#[derive(Debug, Clone, Copy)]
-struct RawChange {
-    operation: Operation,
-    exact: bool,
-    position: ChangePosition,
-    before: Option<u32>,
-    after: Option<u32>,
-}
 
 /// Changes that were not committed yet. It is all or nothing: after any error the batch is lost.
 #[derive(Debug)]
@@ -107,10 +98,10 @@ impl MirrorBatch {
             return Ok(());
         }
         let mut spilled = self.take_spilled()?;
-        let frame = self.take_frame()?;
+        let raw = self.take_raw()?;
         let (checker, scratch, batch_bytes) = (self.checker.clone(), self.scratch.clone(), self.batch_bytes);
         let spilled = blocking(move || {
-            spilled.spill(frame, &checker, &scratch, batch_bytes)?;
+            spilled.spill(raw.into_frame(&checker.shape)?, &checker, &scratch, batch_bytes)?;
             Ok(spilled)
         })
         .await?;
@@ -121,8 +112,8 @@ impl MirrorBatch {
     /// Closes the batch: its net changes in the order of keys.
     pub(crate) fn into_changes(mut self) -> Result<Changes> {
         let spilled = self.take_spilled()?;
-        let frame = self.take_frame()?;
-        Ok(Changes::new(self.checker, spilled, frame, self.cleared))
+        let raw = self.take_raw()?;
+        Ok(Changes::new(self.checker, spilled, raw, self.cleared))
     }
 
     fn take_spilled(&mut self) -> Result<Spilled> {
@@ -134,34 +125,10 @@ impl MirrorBatch {
         self.spilled.take().ok_or_else(file_error)
     }
 
-    /// Everything in memory as one frame in the order of time.
-    fn take_frame(&mut self) -> Result<Frame> {
-        let (before, after) = (self.before.take()?, self.after.take()?);
-        let shape = &self.checker.shape;
-        let (before_keys, after_keys) = (stored_keys(shape, &before)?, stored_keys(shape, &after)?);
-        let mut frame = Frame::default();
-        for raw in std::mem::take(&mut self.changes) {
-            let at = |row: Option<u32>| row.map(|row| RowAt { batch: 0, row });
-            let expect = match (raw.exact, raw.before) {
-                (false, _) => Expect::Unchecked,
-                (true, None) => Expect::Absent,
-                (true, Some(_)) => Expect::Present,
-            };
-            let change = Change { key: 0, expect, position: raw.position, before: at(raw.before), after: at(raw.after) };
-            let keys = (raw.before.map(|row| before_keys.get(row as usize)), raw.after.map(|row| after_keys.get(row as usize)));
-            match keys {
-                // An update that moves its row to another key is a delete here and a create there.
-                (Some(old), Some(new)) if old != new => {
-                    frame.push(old, Change { after: None, ..change });
-                    let expect = if raw.exact { Expect::Absent } else { Expect::Unchecked };
-                    frame.push(new, Change { expect, before: None, ..change });
-                }
-                (old, new) => frame.push(new.or(old).unwrap_or_default(), change),
-            }
-        }
-        frame.before.push(before);
-        frame.after.push(after);
-        Ok(frame)
+    /// Everything in memory; the builders are empty afterwards.
+    fn take_raw(&mut self) -> Result<RawChanges> {
+        let changes = std::mem::take(&mut self.changes);
+        Ok(RawChanges { before: self.before.take()?, after: self.after.take()?, changes })
     }
 
     /// The table was emptied: nothing before it matters any more.

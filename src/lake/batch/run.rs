@@ -15,7 +15,6 @@ use arrow_ipc::writer::StreamWriter;
 use super::frame::{Change, Expect, Frame, RowAt, gather_column};
 use crate::change::{BinlogPosition, ChangePosition};
 use crate::lake::columns::Shape;
-use crate::lake::keys::StoredKeys;
 use crate::lake::{Error, Result};
 
 /// The columns before the images: key, flags, and the change's position.

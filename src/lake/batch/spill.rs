@@ -70,7 +70,7 @@ impl Spilled {
     pub(crate) fn merge(self, checker: &Checker, memory: Frame) -> Result<RunsMerge> {
         let memory = collapse(memory, checker)?;
         let mut merge = RunsMerge::open(self.runs, checker, Some(memory))?;
-        merge.scratch = self.scratch;
+        merge._scratch = self.scratch;
         Ok(merge)
     }
 }
@@ -79,7 +79,8 @@ impl Spilled {
 pub(crate) struct RunsMerge {
     readers: Vec<RunReader>,
     fold: Fold,
-    scratch: Option<Scratch>,
+    // Behind the readers: it is dropped last, and takes what is left with it.
+    _scratch: Option<Scratch>,
 }
 
 impl RunsMerge {
@@ -90,7 +91,7 @@ impl RunsMerge {
             Some(frame) => fold.with_frame(frame),
             None => fold,
         };
-        Ok(Self { readers, fold, scratch: None })
+        Ok(Self { readers, fold, _scratch: None })
     }
 
     /// The next changes in the order of keys, one per key.
@@ -103,10 +104,5 @@ impl RunsMerge {
             self.fold.supply(index, frame);
         }
         self.fold.step(checker)
-    }
-
-    /// Whether anything of it is in scratch.
-    pub(crate) fn in_scratch(&self) -> bool {
-        self.scratch.is_some()
     }
 }

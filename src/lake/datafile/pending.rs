@@ -23,7 +23,8 @@ impl PendingRows {
     pub(crate) fn push(&mut self, batch: RecordBatch) {
         if batch.num_rows() > 0 {
             self.rows += batch.num_rows();
-            self.bytes += memory_bytes(&batch);
+            // At least a byte a row, so that rows are never taken for nothing.
+            self.bytes += memory_bytes(&batch).max(batch.num_rows());
             self.batches.push(batch);
         }
     }

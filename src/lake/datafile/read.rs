@@ -209,6 +209,12 @@ impl StoredRowGroup {
         self.section.bytes.len() as u64
     }
 
+    /// Its bytes as they are in the file.
+    #[cfg(test)]
+    pub(crate) fn bytes_of_file(&self) -> &[u8] {
+        &self.section.bytes
+    }
+
     /// Decodes it batch by batch.
     pub(crate) fn decode(&self) -> Result<Decoded> {
         let rows = (self.rows() * DECODE_BYTES).checked_div(self.memory_bytes).unwrap_or(DECODE_ROWS_MAX);

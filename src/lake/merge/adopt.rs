@@ -53,9 +53,10 @@ pub async fn adopt(context: &mut MergeContext<'_>, chunks: &[ChunkPart]) -> Resu
             1 => rewrite.segment(context, &segment, limits).await?,
             _ => {
                 let runs: Vec<Run> = cluster.iter().map(|part| vec![part.entry.clone()]).collect();
-                let runs = merge_down(context, &checker, runs).await?;
+                let (runs, own) = merge_down(context, &checker, runs).await?;
                 rewrite.output.open(&lower);
                 merge_runs(context, &checker, &runs, &mut rewrite, limits).await?;
+                remove(context, &own).await;
                 rewrite.removed.extend(cluster.iter().map(|part| part.entry.clone()));
             }
         }
@@ -124,11 +125,11 @@ fn stays_as_it_is(layout: Layout, file_bytes: u64, clusters: &[Vec<Part>], index
     }
 }
 
-/// Merges runs among each other until few enough are left to be read side by side.
-async fn merge_down(context: &mut MergeContext<'_>, checker: &Checker, mut runs: Vec<Run>) -> Result<Vec<Run>> {
+/// Merges runs among each other until few enough are left to be read side by side. Second come the runs it made, to be removed at last.
+async fn merge_down(context: &mut MergeContext<'_>, checker: &Checker, mut runs: Vec<Run>) -> Result<(Vec<Run>, Vec<Run>)> {
     let room = context.settings.batch_bytes.saturating_mul(4) / context.settings.row_group_bytes.max(1);
     let side_by_side = room.clamp(RUNS_MERGED_MIN, RUNS_MERGED_MAX);
-    let mut first_pass = true;
+    let mut own: Vec<Run> = Vec::new();
     while runs.len() > side_by_side {
         let mut longer: Vec<Run> = Vec::new();
         for group in runs.chunks(side_by_side) {
@@ -139,13 +140,11 @@ async fn merge_down(context: &mut MergeContext<'_>, checker: &Checker, mut runs:
             rewrite.close(context, limits).await?;
             longer.push(std::mem::take(&mut rewrite.output.added));
         }
-        if !first_pass {
-            remove(context, &runs).await;
-        }
-        first_pass = false;
+        remove(context, &own).await;
+        own.clone_from(&longer);
         runs = longer;
     }
-    Ok(runs)
+    Ok((runs, own))
 }
 
 /// Files of a pass that no commit ever names. One that stays is an orphan, and goes as orphans go.

@@ -106,14 +106,16 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
         let bytes = segment.file.as_ref().map_or(0, |file| file.bytes);
         let upper = segment.upper.as_deref().map(|hex| key_of(context, hex)).transpose()?;
         if rewrite.touches(upper.as_deref()) {
-            if let Some(before) = small_together(context, bytes).and_then(|room| rewrite.output.reopen(room)) {
-                rewrite.segment(context, &before, limits).await?;
-            }
+            let before = small_together(context, bytes).and_then(|room| rewrite.output.reopen(room));
+            let before_bytes = before.as_ref().and_then(|segment| segment.file.as_ref()).map_or(0, |file| file.bytes);
             let tail = context.shape.integer_leading() && index + 1 == segments.len();
             limits = match tail {
                 true => Limits::sealing(context),
-                false => Limits::splitting(context, rewrite.open_bytes() + bytes),
+                false => Limits::splitting(context, rewrite.open_bytes() + before_bytes + bytes),
             };
+            if let Some(before) = before {
+                rewrite.segment(context, &before, limits).await?;
+            }
             rewrite.segment(context, segment, limits).await?;
         } else if rewrite.output.is_open() && small_together(context, bytes).is_some_and(|room| rewrite.open_bytes() <= room) {
             rewrite.segment(context, segment, limits).await?;
