@@ -2,7 +2,8 @@
 //!
 //! A ledger is used up by its first error. A batch that was merged and not committed is gone, so a commit after it would move the
 //! position past rows that are in no file: [`Ledger::begin`] marks the ledger as failed until the commit is through, and a marked
-//! one refuses everything. The same holds for a commit that was abandoned half way.
+//! one refuses everything. The same holds for a commit that was abandoned half way, and for one that is in the log and whose
+//! checkpoint or switch failed: whoever takes the table over finds it.
 
 use std::collections::BTreeMap;
 
