@@ -10,7 +10,7 @@ mod world;
 use world::World;
 
 /// Seeds of one run.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 24;
 
 #[test]
 fn every_published_mirror_equals_the_server_at_its_own_position() {
