@@ -68,10 +68,12 @@ fn key_values(kind: Kind, n: u64) -> Vec<Value> {
     };
     match kind {
         Kind::Int => vec![Value::Signed(n as i64 - 150)],
-        Kind::BigUnsigned => vec![Value::Unsigned(if n % 2 == 0 { u64::MAX - n } else { n })],
+        Kind::BigUnsigned => vec![Value::Unsigned(if n.is_multiple_of(2) { u64::MAX - n } else { n })],
         Kind::IntText => vec![Value::Signed((n % 20) as i64 - 10), Value::Text(text(n))],
         Kind::Text => vec![Value::Text(format!("{}#{n}", text(n)))],
-        Kind::Decimal => vec![Value::Decimal(format!("{}{}.{:03}", if n % 2 == 0 && n > 0 { "-" } else { "" }, n, n % 1000))],
+        Kind::Decimal => {
+            vec![Value::Decimal(format!("{}{}.{:03}", if n.is_multiple_of(2) && n > 0 { "-" } else { "" }, n, n % 1000))]
+        }
         Kind::Binary => {
             let mut bytes = vec![0_u8; (n % 4) as usize];
             bytes.extend_from_slice(&(n as u32).to_be_bytes());
@@ -430,6 +432,52 @@ async fn a_table_that_is_emptied_and_filled_again_keeps_few_files() {
     world.apply(batch).await.unwrap();
     world.check().await;
     world.check_sizes();
+}
+
+impl World {
+    /// Deletes nearly all rows of one segment.
+    async fn shrink(&mut self, index: usize) {
+        let segment = self.segments[index].clone();
+        let inside = |key: &str| segment.lower.as_str() <= key && segment.upper.as_deref().is_none_or(|upper| key < upper);
+        let mut batch = self.batch();
+        let mut left = 3;
+        for n in self.oracle.keys().copied().collect::<Vec<_>>() {
+            let row = self.oracle[&n].clone();
+            let mut builder = RowsBuilder::new(&self.shape);
+            builder.image(Image::After).unwrap();
+            row.iter().for_each(|value| value.drive(&mut builder).unwrap());
+            if inside(&to_hex_key(&self.shape, &builder.take().unwrap(), true)) {
+                if left > 0 {
+                    left -= 1;
+                    continue;
+                }
+                self.change(&mut batch, true, Some(&row), None).await;
+                self.oracle.remove(&n);
+            }
+        }
+        self.apply(batch).await.unwrap();
+        self.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_shrank_goes_together_with_a_small_neighbour_on_either_side() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let mut world = World::new(Kind::Int, Layout::Segments, 3);
+        let mut batch = world.batch();
+        for n in 0..1500 {
+            let row = world.row(n);
+            world.change(&mut batch, true, None, Some(&row)).await;
+            world.oracle.insert(n, row);
+        }
+        world.apply(batch).await.unwrap();
+        let segments = world.segments.len();
+        assert!(segments > 3);
+        world.shrink(first).await;
+        assert_eq!(world.segments.len(), segments, "its neighbours are full");
+        world.shrink(second).await;
+        assert_eq!(world.segments.len(), segments - 1);
+    }
 }
 
 #[tokio::test]
