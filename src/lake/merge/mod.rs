@@ -61,7 +61,7 @@ pub struct MergeContext<'a> {
     /// Whether segments split.
     pub layout: Layout,
     /// Names the next data file, relative to the table's folder; never the same twice.
-    pub next_path: &'a mut (dyn FnMut() -> String + Send),
+    pub next_path: &'a mut (dyn FnMut() -> String + Send + Sync),
 }
 
 /// What a merge made. Files are written and durable as far as the store is, and belong to nothing until a commit names them.
