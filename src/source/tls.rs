@@ -33,12 +33,13 @@ impl Client {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match settings.tls.mode {
             TlsMode::Off => return Ok(None),
-            TlsMode::Required => Arc::new(Unverified(provider.clone())),
+            TlsMode::Required => Arc::new(Unverified(Arc::clone(&provider))),
             TlsMode::VerifyCa | TlsMode::VerifyIdentity => {
                 let roots = Arc::new(roots(settings)?);
-                let strict = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build().map_err(|error| {
-                    refused(settings, format!("TLS cannot be set up: {error}"), "set tls.ca to a PEM file of the CA")
-                })?;
+                let strict =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().map_err(|error| {
+                        refused(settings, format!("TLS cannot be set up: {error}"), "set tls.ca to a PEM file of the CA")
+                    })?;
                 if settings.tls.mode == TlsMode::VerifyCa { Arc::new(AnyName(strict)) } else { strict }
             }
         };

@@ -151,6 +151,25 @@ async fn a_certificate_that_cannot_be_trusted_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_the_own_authority_that_names_the_host_is_trusted() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+    let option = |name: &str, file: &str| format!("--{name}={}", directory.join(file).display());
+    let options = [option("ssl-ca", "authority.pem"), option("ssl-cert", "server.pem"), option("ssl-key", "server-key.pem")];
+    let server = Server::start(&options.each_ref().map(String::as_str));
+    let authority = Some(directory.join("authority.pem"));
+    for host in ["127.0.0.1", "localhost"] {
+        let settings = Settings { host: host.to_owned(), ..server.settings() };
+        for mode in [TlsMode::VerifyIdentity, TlsMode::VerifyCa] {
+            WireConnection::connect(&with_tls(settings.clone(), mode, authority.clone())).await.unwrap();
+        }
+    }
+    let (reason, _) = reason_and_remedy(&with_tls(server.settings(), TlsMode::VerifyIdentity, None)).await;
+    assert!(reason.contains("the system"), "{reason}");
+    let elsewhere = Settings { host: "127.0.0.2".to_owned(), ..server.settings() };
+    assert!(matches!(WireConnection::connect(&elsewhere).await, Err(Error::Connection { .. })));
+}
+
+#[tokio::test]
 async fn rows_come_as_packets_and_an_unread_answer_blocks_the_next_statement() {
     let server = Server::start(&["--max-allowed-packet=256M"]);
     let mut connection = server.root().await;
