@@ -10,13 +10,13 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::change::{
-    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Generated, Image, KeyKind, LogOffset, Operation, RecordHead, RowSink,
-    SystemClock, TableName, TableSchema, Term, Value,
+    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Generated, Image, KeyKind, LogOffset, Operation, RecordHead,
+    RowSink, SystemClock, TableName, TableSchema, Term, Value,
 };
 use crate::lake::columns::RowsBuilder;
 use crate::lake::datafile::{FileUpload, StoredFile};
 use crate::lake::keys::{from_hex, sorted_by_key, stored_keys};
-use crate::lake::{ChangeSink, ChunkPart, Check, DatetimeEncoding, Error, LakeName, Retention, TableKind, TableSpec};
+use crate::lake::{ChangeSink, Check, ChunkPart, DatetimeEncoding, Error, LakeName, Retention, TableKind, TableSpec};
 
 /// SplitMix64: small, seeded, the same everywhere.
 struct Random(u64);
@@ -63,7 +63,9 @@ fn key_types(kind: Kind) -> Vec<ColumnType> {
 
 /// The key with number `n`: signs, zero bytes, prefixes of each other and trailing spaces among them.
 fn key_values(kind: Kind, n: u64) -> Vec<Value> {
-    let text = |n: u64| format!("{}{}", "k".repeat((n % 3) as usize), ["", " ", "\0", "ä", "z"][(n % 5) as usize]) + &(n / 7).to_string();
+    let text = |n: u64| {
+        format!("{}{}", "k".repeat((n % 3) as usize), ["", " ", "\0", "ä", "z"][(n % 5) as usize]) + &(n / 7).to_string()
+    };
     match kind {
         Kind::Int => vec![Value::Signed(n as i64 - 150)],
         Kind::BigUnsigned => vec![Value::Unsigned(if n % 2 == 0 { u64::MAX - n } else { n })],
