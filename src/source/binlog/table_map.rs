@@ -74,7 +74,10 @@ impl MappedColumn<'_> {
 
     /// VECTOR counts as a string of bytes.
     fn is_string(&self) -> bool {
-        matches!(self.kind, w::STRING | w::VAR_STRING | w::VARCHAR | w::BLOB | w::TINY_BLOB | w::MEDIUM_BLOB | w::LONG_BLOB)
+        matches!(
+            self.kind,
+            w::STRING | w::VAR_STRING | w::VARCHAR | w::BLOB | w::TINY_BLOB | w::MEDIUM_BLOB | w::LONG_BLOB | w::VECTOR
+        )
     }
 
     fn has_labels(&self) -> bool {
