@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::control::Control;
 use super::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Result, Sample, Settings, SnapshotPlan, Source,
-    StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Result, Sample, Settings, SnapshotPlan,
+    Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
 };
 use crate::change::{Capture, TableName, TableSchema};
 
