@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+pub mod binlog;
 mod control;
 pub mod decode;
 pub mod discover;

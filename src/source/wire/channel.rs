@@ -109,20 +109,44 @@ impl Channel {
     /// The next packet, when bytes arrive at least every `silence`. Cancel-safe.
     pub(super) async fn read(&mut self, silence: Duration) -> Result<&[u8]> {
         while self.inbox.advance().map_err(|reason| self.failure(reason))? == Step::NeedMore {
-            let space = self.inbox.space();
-            let received = match &mut self.stream {
-                Stream::Plain(stream) => tokio::time::timeout(silence, stream.read(space)).await,
-                Stream::Tls(stream) => tokio::time::timeout(silence, stream.read(space)).await,
-                Stream::Closed => Ok(Err(io::ErrorKind::NotConnected.into())),
-            };
-            match received {
-                Ok(Ok(0)) => return Err(self.failure("the server closed the connection")),
-                Ok(Ok(count)) => self.inbox.filled(count),
-                Ok(Err(error)) => return Err(self.broken(&error)),
-                Err(_) => return Err(self.failure(format!("nothing was received for {} s", silence.as_secs_f64()))),
-            }
+            self.receive(silence).await?;
         }
         Ok(self.inbox.packet())
+    }
+
+    /// Like [`Self::read`], but what has come of a large packet is handed out as a piece ([`Self::packet`]); true for a packet's
+    /// last piece, which a small packet is as a whole. Cancel-safe.
+    pub(super) async fn read_piece(&mut self, silence: Duration) -> Result<bool> {
+        while self.inbox.advance().map_err(|reason| self.failure(reason))? == Step::NeedMore {
+            if self.inbox.take_piece() {
+                return Ok(false);
+            }
+            self.receive(silence).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the last piece was not the packet's last.
+    pub(super) fn is_within_packet(&self) -> bool {
+        self.inbox.is_within_packet()
+    }
+
+    async fn receive(&mut self, silence: Duration) -> Result<()> {
+        let space = self.inbox.space();
+        let received = match &mut self.stream {
+            Stream::Plain(stream) => tokio::time::timeout(silence, stream.read(space)).await,
+            Stream::Tls(stream) => tokio::time::timeout(silence, stream.read(space)).await,
+            Stream::Closed => Ok(Err(io::ErrorKind::NotConnected.into())),
+        };
+        match received {
+            Ok(Ok(0)) => Err(self.failure("the server closed the connection")),
+            Ok(Ok(count)) => {
+                self.inbox.filled(count);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.broken(&error)),
+            Err(_) => Err(self.failure(format!("nothing was received for {} s", silence.as_secs_f64()))),
+        }
     }
 
     /// The packet that [`Self::read`] returned last.

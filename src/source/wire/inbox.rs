@@ -15,6 +15,8 @@ const PACKET_BYTES_MAX: usize = (1 << 30) + (1 << 20);
 /// Memory kept between two large packets.
 const LARGE_BYTES_KEPT: usize = 16 * 1024 * 1024;
 const HEADER_BYTES: usize = 4;
+/// So much of a large packet is worth handing out before the packet is whole.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// What [`Inbox::advance`] came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) struct Inbox {
     /// A packet that does not fit the buffer.
     large: Vec<u8>,
     assembly: Option<Assembly>,
+    /// What `large` holds was handed out as a piece, and makes room with the next step.
+    is_piece: bool,
     /// The last packet: its place in `buffer`, or None when it is `large`.
     current: Option<Range<usize>>,
     /// The number the next frame must carry.
@@ -56,6 +60,7 @@ impl Inbox {
             end: 0,
             large: Vec::new(),
             assembly: None,
+            is_piece: false,
             current: Some(0..0),
             sequence: 0,
         }
@@ -106,6 +111,9 @@ impl Inbox {
     /// # Errors
     /// A frame out of order or a packet beyond MySQL's limit, as a sentence.
     pub(super) fn advance(&mut self) -> Result<Step, String> {
+        if std::mem::take(&mut self.is_piece) {
+            self.large.clear();
+        }
         if self.assembly.is_none() {
             let Some(length) = self.peek_frame()? else { return Ok(Step::NeedMore) };
             if length < FRAME_BYTES_MAX && length + HEADER_BYTES <= BUFFER_BYTES {
@@ -123,6 +131,20 @@ impl Inbox {
             self.begin_frame(length);
         }
         self.assemble()
+    }
+
+    /// Hands out what has come of a large packet, if it is worth it: [`Inbox::packet`] is then a piece, and more follow.
+    pub(super) fn take_piece(&mut self) -> bool {
+        self.is_piece = self.assembly.is_some() && self.large.len() >= PIECE_BYTES;
+        if self.is_piece {
+            self.current = None;
+        }
+        self.is_piece
+    }
+
+    /// Whether the last thing handed out was a piece of a packet that goes on.
+    pub(super) fn is_within_packet(&self) -> bool {
+        self.is_piece
     }
 
     /// The packet that the last [`Step::Packet`] announced.
@@ -234,6 +256,35 @@ mod tests {
         let lengths: Vec<usize> = packets.iter().map(Vec::len).collect();
         assert_eq!(lengths, [2 * FRAME_BYTES_MAX + 3, FRAME_BYTES_MAX, 5]);
         assert!(packets[0].ends_with(b"\x07end"));
+    }
+
+    #[test]
+    fn a_large_packet_can_be_had_in_pieces() {
+        let payload: Vec<u8> = (0..FRAME_BYTES_MAX + 3_000_000).map(|index| (index % 251) as u8).collect();
+        let (first, second) = payload.split_at(FRAME_BYTES_MAX);
+        let bytes = [frame(0, first), frame(1, second), frame(2, b"after")].concat();
+        let mut inbox = Inbox::new();
+        let (mut rest, mut joined, mut pieces) = (&bytes[..], Vec::new(), 0);
+        loop {
+            match inbox.advance().unwrap() {
+                Step::Packet if inbox.packet() == b"after" => break,
+                Step::Packet => joined.extend_from_slice(inbox.packet()),
+                Step::NeedMore if inbox.take_piece() => {
+                    pieces += 1;
+                    assert!(inbox.packet().len() <= PIECE_BYTES + BUFFER_BYTES);
+                    joined.extend_from_slice(inbox.packet());
+                }
+                Step::NeedMore => {
+                    let space = inbox.space();
+                    let count = rest.len().min(space.len());
+                    space[..count].copy_from_slice(&rest[..count]);
+                    inbox.filled(count);
+                    rest = &rest[count..];
+                }
+            }
+        }
+        assert!(pieces > 10);
+        assert!(joined == payload);
     }
 
     #[test]

@@ -143,6 +143,25 @@ impl WireConnection {
         self.read_checked(silence).await
     }
 
+    /// Like [`Self::read_packet`], but a large packet comes in pieces of a few MiB, so that none is ever held whole; true for the
+    /// last piece of a packet. [`Self::packet`] is the piece. Cancel-safe.
+    pub async fn read_piece(&mut self, silence: Duration) -> Result<bool> {
+        if self.state != State::Stream {
+            return Err(self.channel.failure("no command was sent whose packets could be read"));
+        }
+        let begins = !self.channel.is_within_packet();
+        let is_last = self.channel.read_piece(silence).await?;
+        if begins && self.channel.packet().first() == Some(&0xff) {
+            return Err(self.take_error());
+        }
+        Ok(is_last)
+    }
+
+    /// What was read last.
+    pub fn packet(&self) -> &[u8] {
+        self.channel.packet()
+    }
+
     /// Whether [`Self::read_packet`] would return at once.
     pub fn is_packet_ready(&self) -> bool {
         self.channel.is_packet_ready()

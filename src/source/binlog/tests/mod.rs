@@ -1,0 +1,1 @@
+//! Tests against recorded events and real servers.
