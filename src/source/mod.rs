@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+#[cfg(test)]
+mod assembled_tests;
 pub mod binlog;
 mod control;
 pub mod decode;
@@ -18,6 +20,7 @@ pub mod discover;
 pub mod error;
 mod identity;
 pub mod memory;
+pub mod mysql;
 mod preflight;
 mod schema;
 #[cfg(test)]

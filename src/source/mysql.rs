@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::control::Control;
 use super::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Result, Sample, Settings, SnapshotPlan, Source,
-    StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Result, Sample, Settings, SnapshotPlan,
+    Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
 };
 use crate::change::{Capture, TableName, TableSchema};
 
@@ -56,7 +56,7 @@ impl Source for MysqlSource {
     }
 
     async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>> {
-        binlog::open(&self.settings, from, capture).await
+        Ok(Box::new(binlog::open(&self.settings, from, capture).await?))
     }
 
     async fn wait_visible(&self, since: &Checkpoint, timeout: Duration) -> Result<Visible> {
