@@ -183,11 +183,7 @@ fn check_last(world: &World, name: &str, checkpoint: &Checkpoint) -> Result<()> 
     let place = |logged: &&Arc<Logged>| World::file_name(logged.file) == last.file_name && logged.offset == last.offset;
     match world.history.iter().find(place) {
         Some(logged) if logged.crc == last.crc => Ok(()),
-        _ => Err(history(
-            name,
-            true,
-            format!("at {}:{} there is another transaction than was captured", last.file_name, last.offset),
-        )),
+        _ => Err(history(name, format!("at {}:{} there is another transaction than was captured", last.file_name, last.offset))),
     }
 }
 
