@@ -292,7 +292,7 @@ pub enum Part {
 }
 
 /// The parts of one committed transaction, in order. Reads from memory or from a spill file.
-pub trait TransactionBody: Send {
+pub trait TransactionBody: Send + Sync {
     /// The next part; None after the last. What is left of the current part is skipped.
     fn next_part(&mut self) -> Result<Option<Part>>;
     /// Drives the next row change of the current [`Part::Rows`] into `sink`; false when there is none left.
@@ -331,7 +331,7 @@ pub enum StreamItem {
 
 /// A binlog as a sequence of committed transactions.
 #[async_trait]
-pub trait BinlogStream: Send {
+pub trait BinlogStream: Send + Sync {
     /// The next item. Cancel-safe: a dropped call loses nothing.
     async fn next(&mut self) -> Result<StreamItem>;
     /// Where the stream stands: behind everything that `next` has returned.

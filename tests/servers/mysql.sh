@@ -164,12 +164,13 @@ write_wrappers() {
     local into=$1 name
     mkdir -p -- "$into/bin"
     for name in mysqld "${CLIENTS[@]}"; do
-        local program=usr/bin/$name options='' skip=:
+        local program=usr/bin/$name options='' skip=''
         if [[ $name == mysqld ]]; then
             program=usr/sbin/mysqld
             # mysqld takes it once, in the first place.
             # shellcheck disable=SC2016
-            skip='if [ "${1:-}" = --no-defaults ]; then shift; fi'
+            skip='if [ "${1:-}" = --no-defaults ]; then shift; fi
+'
             # shellcheck disable=SC2016 # $root is the wrapper's
             options=' --no-defaults --basedir="$root/usr" --lc-messages-dir="$root/usr/share/mysql" \
     --plugin-dir="$root/usr/lib/mysql/plugin" --secure-file-priv= --mysqlx=OFF'
@@ -178,8 +179,7 @@ write_wrappers() {
         cat >"$into/bin/$name" <<WRAPPER
 #!/bin/sh
 # $name with the C library and the libraries it came with.
-$skip
-self=\$(readlink -f -- "\$0")
+${skip}self=\$(readlink -f -- "\$0")
 root=\${self%/bin/*}
 for loader in "\$root"/usr/lib64/ld-linux-*.so.* "\$root"/usr/lib/ld-linux-*.so.*; do
     [ -x "\$loader" ] && break

@@ -111,9 +111,9 @@ mod tests {
         // MySQL's own example: 1234567890.1234 and its negative as DECIMAL(14,4).
         assert_eq!(text(&[0x81, 0x0d, 0xfb, 0x38, 0xd2, 0x04, 0xd2], 14, 4), "1234567890.1234");
         assert_eq!(text(&[0x7e, 0xf2, 0x04, 0xc7, 0x2d, 0xfb, 0x2d], 14, 4), "-1234567890.1234");
-        assert_eq!(text(&[0x80, 0x00, 0x05], 4, 2), "0.05");
+        assert_eq!(text(&[0x80, 0x05], 4, 2), "0.05");
         assert_eq!(text(&[0x80], 2, 0), "0");
-        assert_eq!(text(&[0x80, 0, 0, 0, 0, 0, 0, 0], 18, 4), "0.0000");
+        assert_eq!(text(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0], 18, 4), "0.0000");
         assert_eq!(text(&[0x80, 0, 0, 1, 0, 0, 0, 0], 18, 0), "1000000000");
     }
 

@@ -189,8 +189,8 @@ mod tests {
         assert_eq!(time2(&[0x7f, 0xff, 0xff, 0xff]), Ok(-10_000));
         assert_eq!(time2(&[0x80, 0x00, 0x00, 0x0a]), Ok(100_000));
         // 10:11:12 and its negative.
-        assert_eq!(time_old([0xd8, 0x8a, 0x01]), Ok(36_672 * SECOND));
-        assert_eq!(time_old([0x28, 0x75, 0xfe]), Ok(-36_672 * SECOND));
+        assert_eq!(time_old([0xf8, 0x8a, 0x01]), Ok(36_672 * SECOND));
+        assert_eq!(time_old([0x08, 0x75, 0xfe]), Ok(-36_672 * SECOND));
     }
 
     #[test]

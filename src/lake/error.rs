@@ -1,0 +1,105 @@
+//! What can go wrong in the lake, with what the operator does about it.
+
+use crate::change::{ChangePosition, Failure, Remedy, Term};
+
+/// What can go wrong in the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object store failed.
+    #[error("lake {path}")]
+    Store {
+        /// The object.
+        path: String,
+        /// What the store said.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The scratch directory failed.
+    #[error("scratch {path}")]
+    Scratch {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Parquet could not be written or read.
+    #[error("lake file {path}: {reason}")]
+    File {
+        /// The object.
+        path: String,
+        /// What was found.
+        reason: String,
+    },
+    /// Another writer holds this table.
+    #[error("lake table {table}: term {term} was overtaken: {reason}")]
+    Fenced {
+        /// The table.
+        table: String,
+        /// Ours.
+        term: Term,
+        /// What was found.
+        reason: String,
+    },
+    /// The commit log does not hold together: a record is missing, unreadable or of a newer format.
+    #[error("lake table {table}: commit log {path}: {reason}")]
+    Log {
+        /// The table.
+        table: String,
+        /// The record.
+        path: String,
+        /// What was found.
+        reason: String,
+    },
+    /// Promise 11: the mirror does not hold what the change says was there.
+    #[error(
+        "{table}: at {position}: the mirror differs from the source: key {key}: the change expects {expected}, the mirror holds {found}"
+    )]
+    Divergence {
+        /// The table.
+        table: String,
+        /// The change.
+        position: ChangePosition,
+        /// The key, as column=value text.
+        key: String,
+        /// The row the change expects, or `no row`.
+        expected: String,
+        /// The row the mirror holds, or `no row`.
+        found: String,
+    },
+    /// A value the lake's type cannot hold.
+    #[error("{table}: {reason}")]
+    Value {
+        /// The table.
+        table: String,
+        /// Column and value kind.
+        reason: String,
+        /// What mends it.
+        remedy: String,
+    },
+    /// The store cannot do what a commit needs.
+    #[error("lake {url}: {reason}")]
+    Unsuitable {
+        /// The lake.
+        url: String,
+        /// What was found.
+        reason: String,
+    },
+}
+
+impl Failure for Error {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Store { .. } | Self::Scratch { .. } => Remedy::Retry,
+            Self::Fenced { .. } => Remedy::Fenced,
+            Self::File { .. } | Self::Log { .. } => {
+                Remedy::Park("the lake table was damaged from outside: run `binlake rebuild` for it".to_owned())
+            }
+            Self::Divergence { .. } => {
+                Remedy::Park("find out who wrote past the binlog, then run `binlake rebuild` for it".to_owned())
+            }
+            Self::Value { remedy, .. } => Remedy::Park(remedy.clone()),
+            Self::Unsuitable { .. } => Remedy::Stop("use a store with put-if-absent".to_owned()),
+        }
+    }
+}
