@@ -65,7 +65,7 @@ pub(super) struct MappedColumn<'a> {
 
 impl MappedColumn<'_> {
     fn is_number(&self) -> bool {
-        matches!(self.kind, w::TINY | w::SHORT | w::INT24 | w::LONG | w::LONGLONG | w::NEWDECIMAL | w::FLOAT | w::DOUBLE)
+        matches!(self.kind, w::TINY | w::SHORT | w::INT24 | w::LONG | w::LONGLONG | w::NEWDECIMAL | w::FLOAT | w::DOUBLE | w::YEAR)
     }
 
     fn is_string(&self) -> bool {
