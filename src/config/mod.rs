@@ -28,7 +28,7 @@ mod tests;
 pub use address::Address;
 pub use pattern::TablePattern;
 pub use problem::{Place, Problem, Problems};
-pub use resolve::{LakeTables, Resolution, ResolvedTable, clashes, resolve};
+pub use resolve::{LakeNames, LakeTables, Resolution, ResolvedTable, clashes, resolve};
 pub use secret::Secret;
 pub use settings::{
     Cascades, ChangelogConfig, Check, CommitConfig, Config, Datetime, LakeConfig, Layout, Mode, RetentionConfig, SnapshotConfig,

@@ -71,7 +71,7 @@ impl std::error::Error for Problems {}
 
 /// Sorted by line, each once: a default that is wrong is wrong for every table that takes it, and said once.
 pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by(|a, b| a.place.line.cmp(&b.place.line));
+    problems.sort_by_key(|problem| problem.place.line);
     let mut once: Vec<Problem> = Vec::with_capacity(problems.len());
     for problem in problems {
         if !once.contains(&problem) {

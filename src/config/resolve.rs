@@ -1,6 +1,7 @@
 //! Which of a server's tables are meant, and under which names they come into the lake. Pure: the caller asks the server.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use super::problem::{Place, Problem, in_order};
 use super::settings::{Config, LakeConfig, Mode, SourceConfig, TableOptions};
@@ -51,7 +52,7 @@ pub struct Resolution {
 }
 
 /// Resolves one source's entries against its server's tables, given as (database, table). Names that clash with another source's
-/// are found by [`clashes`].
+/// are found by [`LakeNames`].
 pub fn resolve(config: &Config, source: &SourceConfig, server: &[(String, String)]) -> Resolution {
     let mut taken: Vec<Vec<ResolvedTable>> = vec![Vec::new(); source.tables.len()];
     for (database, table) in server {
@@ -109,6 +110,24 @@ pub fn clashes(config: &Config, tables: &[&ResolvedTable]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// The names in the lake that the sources of one daemon have taken so far. Each source is resolved when its server answers, so the
+/// clash of two sources shows at the second one: that one is refused, and the first goes on.
+#[derive(Debug, Default)]
+pub struct LakeNames(Mutex<BTreeMap<String, Vec<ResolvedTable>>>);
+
+impl LakeNames {
+    /// Takes the names of a source's tables, in place of those it had. With an error it has none.
+    pub fn claim(&self, config: &Config, source: &str, tables: &[ResolvedTable]) -> Vec<Problem> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.remove(source);
+        let problems = clashes(config, &taken.values().flatten().chain(tables).collect::<Vec<_>>());
+        if problems.is_empty() {
+            taken.insert(source.to_owned(), tables.to_vec());
+        }
+        problems
+    }
 }
 
 /// The clashes that the file alone shows: among the tables that it names.

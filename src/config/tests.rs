@@ -144,6 +144,17 @@ fn every_value_may_come_from_the_environment() {
 }
 
 #[test]
+fn a_source_may_turn_off_what_the_defaults_verify() {
+    let text = LEAST.replace("url: mysql", "tls: {mode: off}, url: mysql") + "defaults: {source: {tls: {ca: x.pem}}}\n";
+    assert_eq!(read(&text).unwrap().sources[0].tls, TlsConfig { mode: TlsMode::Off, ca: None });
+    let text = LEAST.to_owned() + "defaults: {source: {tls: {ca: x.pem}}}\n";
+    let tls = TlsConfig { mode: TlsMode::VerifyIdentity, ca: Some("/etc/binlake/x.pem".into()) };
+    assert_eq!(read(&text).unwrap().sources[0].tls, tls, "who names a CA wants it used, on loopback too");
+    let text = LEAST.to_owned() + "defaults: {source: {tls: {mode: off, ca: x.pem}}}\n";
+    assert!(read(&text).is_err());
+}
+
+#[test]
 fn a_file_that_is_not_there_says_so() {
     let problems = load(Path::new("/nowhere/binlake.yaml")).unwrap_err();
     assert!(problems.to_string().starts_with("/nowhere/binlake.yaml: it cannot be read: "), "{problems}");
@@ -220,8 +231,11 @@ mod resolving {
         for (lake, clash) in [("", 1), (", database: \"{source}_{database}\"", 0)] {
             let config = config(lake, two);
             let server = [("shop".to_owned(), "orders".to_owned())];
-            let tables: Vec<_> = config.sources.iter().flat_map(|source| resolve(&config, source, &server).tables).collect();
-            assert_eq!(clashes(&config, &tables.iter().collect::<Vec<_>>()).len(), clash);
+            let names = LakeNames::default();
+            let claim =
+                |source: &SourceConfig| names.claim(&config, &source.name, &resolve(&config, source, &server).tables).len();
+            assert_eq!((claim(&config.sources[0]), claim(&config.sources[1])), (0, clash));
+            assert_eq!(claim(&config.sources[0]), 0, "a source that is resolved again does not clash with itself");
         }
     }
 

@@ -44,7 +44,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
 /// A duration in its largest whole unit.
 pub(super) fn show_duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
-    let fits = DURATIONS.iter().find(|(_, unit)| milliseconds > 0 && milliseconds % u128::from(*unit) == 0);
+    let fits = DURATIONS.iter().find(|(_, unit)| milliseconds > 0 && milliseconds.is_multiple_of(u128::from(*unit)));
     fits.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", milliseconds / u128::from(*unit)))
 }
 

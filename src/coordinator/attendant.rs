@@ -181,6 +181,11 @@ impl Attendant {
                 }
                 Ok(())
             }
+            Remedy::Fenced if self.is_superseded().await => {
+                // Readers were switched to the newer generation: this one has nothing left to do and is about to be retired.
+                cancel.cancelled().await;
+                Ok(())
+            }
             Remedy::Fenced => Err(error),
             Remedy::Park(remedy) | Remedy::Stop(remedy) => {
                 tracing::error!(table = %self.key, reason = %error, remedy, phase = "parked", "phase");
@@ -190,6 +195,11 @@ impl Attendant {
                 self.set_active(&state, false).await
             }
         }
+    }
+
+    async fn is_superseded(&self) -> bool {
+        let newest = self.ledger.newest().await.into_iter().find(|state| state.table == self.key.table);
+        newest.is_none_or(|newest| newest.generation > self.key.generation)
     }
 
     /// A table that stands still keeps its records only until the embedded log is full.

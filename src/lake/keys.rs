@@ -225,10 +225,55 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int8Array, Int32Array, StringArray};
+
     use super::*;
 
+    fn encoded(array: ArrayRef) -> Vec<String> {
+        let one = |row| {
+            let mut key = Vec::new();
+            encode(&array, row, &mut key).unwrap();
+            to_hex(&key)
+        };
+        (0..array.len()).map(one).collect()
+    }
+
+    /// These bytes stand in the footers of files: they never change.
     #[test]
-    fn the_hash_never_changes() {
-        assert_eq!(hash(b""), 0xf52a_15e9_a9b5_e89b);
+    fn stored_keys_have_golden_bytes() {
+        assert_eq!(encoded(Arc::new(Int8Array::from(vec![-1, 1]))), ["7fffffffffffffff", "8000000000000001"]);
+        assert_eq!(encoded(Arc::new(Int32Array::from(vec![i32::MIN, 0]))), ["7fffffff80000000", "8000000000000000"]);
+        let decimals = Decimal128Array::from(vec![-1, u64::MAX.into()]);
+        assert_eq!(encoded(Arc::new(decimals)), ["7fffffffffffffffffffffffffffffff", "8000000000000000ffffffffffffffff"]);
+        assert_eq!(encoded(Arc::new(StringArray::from(vec!["", "a", "ä "]))), ["0001", "610001", "c3a4200001"]);
+        assert_eq!(encoded(Arc::new(BinaryArray::from(vec![&b"\0\x01"[..]]))), ["00ff010001"]);
+        assert_eq!(encoded(Arc::new(BooleanArray::from(vec![false, true]))), ["00", "01"]);
+        assert_eq!(encoded(Arc::new(Float64Array::from(vec![-1.0, 0.0]))), ["400fffffffffffff", "8000000000000000"]);
+        assert_eq!(hash(b""), 0xefd0_1f60_ba99_2926);
+        assert_eq!(hash(b"a\0\x01"), 0xbc08_481f_96e3_b568);
+    }
+
+    #[test]
+    fn bytes_compare_as_values_do() {
+        let texts = ["", "\0", "\0\0", "\0a", "\u{1}", "a", "a\0", "a\0b", "a\u{1}", "ab", "b"];
+        let keys = encoded(Arc::new(StringArray::from(texts.to_vec())));
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+        let numbers = [i128::from(i64::MIN), -(1 << 40), -1, 0, 1, i128::from(u64::MAX)];
+        let keys = encoded(Arc::new(Decimal128Array::from(numbers.to_vec())));
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+        let floats = [f64::NEG_INFINITY, -1.0, -f64::MIN_POSITIVE, -0.0, 0.0, f64::MIN_POSITIVE, 1.0, f64::INFINITY];
+        let keys = encoded(Arc::new(Float64Array::from(floats.to_vec())));
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+    }
+
+    #[test]
+    fn hexadecimal_reads_back_and_refuses_the_rest() {
+        assert_eq!(from_hex(&to_hex(&[0, 1, 0xab, 0xff])), Some(vec![0, 1, 0xab, 0xff]));
+        assert_eq!(from_hex(""), Some(Vec::new()));
+        for wrong in ["0", "0g", "AB", "é"] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
     }
 }

@@ -374,9 +374,8 @@ impl Writing {
             return Ok(());
         }
         self.maintained_at = Instant::now();
-        let kept = chunk_files(&self.write).await?;
-        let paths: Vec<String> = kept.iter().flat_map(|chunk| chunk.files.iter().map(|part| part.path.clone())).collect();
-        let done = self.table.maintain(&paths).await?;
+        // The snapshot was adopted when this writer was opened: nothing but the commits needs a chunk's files any more.
+        let done = self.table.maintain(&[]).await?;
         if done.files_deleted > 0 {
             tracing::debug!(table = %self.write.spec.name, files = done.files_deleted, entries = done.entries_expired, "cleaned up");
         }

@@ -21,6 +21,9 @@ fn every_published_mirror_equals_the_server_at_its_own_position() {
             (0..count).collect()
         }
     };
+    if seeds.len() == 1 {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().init();
+    }
     let mut total = world::Coverage::default();
     for seed in seeds {
         println!("seed {seed}");

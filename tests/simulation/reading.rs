@@ -29,7 +29,7 @@ fn cell(array: &dyn Array, row: usize) -> Value {
 }
 
 /// All rows of a mirror, sorted.
-pub fn rows(files: &[String], columns: usize) -> Vec<Vec<Value>> {
+pub(crate) fn rows(files: &[String], columns: usize) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for batch in files.iter().flat_map(|file| batches(file)) {
         assert_eq!(batch.num_columns(), columns);
@@ -41,13 +41,13 @@ pub fn rows(files: &[String], columns: usize) -> Vec<Vec<Value>> {
 }
 
 /// Rows in an order of their own.
-pub fn sorted(mut rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+pub(crate) fn sorted(mut rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
     rows.sort_by_key(|row| format!("{row:?}"));
     rows
 }
 
 /// No change stands twice in a changelog table. Snapshot rows all have the position of `since`.
-pub fn no_change_twice(files: &[String]) {
+pub(crate) fn no_change_twice(files: &[String]) {
     let mut seen = BTreeSet::new();
     for batch in files.iter().flat_map(|file| batches(file)) {
         for row in 0..batch.num_rows() {

@@ -9,7 +9,7 @@ use binlake::change::{ColumnType, SystemClock, TableName, Value};
 use binlake::changelog::ChangeLog;
 use binlake::changelog::memory::{Call, Fault as LogFault, MemoryLog};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
-use binlake::lake::{Check, DatetimeEncoding, Lake, LakeName, Retention, ObjectLake};
+use binlake::lake::{Check, Committed, DatetimeEncoding, Lake, LakeName, Retention, ObjectLake};
 use binlake::metadata::memory::{Fault, MemoryMetadata};
 use binlake::metadata::{Metadata, RequestKind};
 use binlake::pipeline::{Rooms, TableOptions, load, tail, write};
@@ -23,7 +23,7 @@ use crate::reading;
 
 /// What happened in a run, so that a run in which nothing went wrong is noticed.
 #[derive(Debug, Default, Clone)]
-pub struct Coverage {
+pub(crate) struct Coverage {
     pub rounds: u64,
     pub commits: u64,
     pub checks: u64,
@@ -34,7 +34,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.rounds += other.rounds;
         self.commits += other.commits;
         self.checks += other.checks;
@@ -45,7 +45,7 @@ impl Coverage {
     }
 }
 
-pub struct World {
+pub(crate) struct World {
     random: StdRng,
     server: MemoryServer,
     log: MemoryLog,
@@ -73,7 +73,7 @@ fn table(name: &str, mode: &str) -> WantedTable {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let server = MemoryServer::with_gtids(random.random_bool(0.7));
         server.set_file_bytes(random.random_range(400..4000));
@@ -82,7 +82,10 @@ impl World {
         let tables = vec![table("numbered", "both"), table("named", "mirror")];
         server.create_table(&tables[0].name, &[("id", integer.clone()), ("n", integer.clone())], &["id"]);
         server.create_table(&tables[1].name, &[("name", text), ("n", integer)], &["name"]);
-        let directory = tempfile::Builder::new().prefix("binlake-sim").tempdir().unwrap();
+        // What is synced is not the question here: a memory file system spares thousands of waits.
+        let memory = std::path::Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let directory = tempfile::Builder::new().prefix("binlake-sim").tempdir_in(place).unwrap();
         let lake = ObjectLake::open(lake_settings(directory.path())).unwrap();
         let rows = tables.iter().map(|table| (table.name.clone(), BTreeSet::new())).collect();
         Self {
@@ -102,7 +105,7 @@ impl World {
         }
     }
 
-    pub async fn run(mut self) -> Coverage {
+    pub(crate) async fn run(mut self) -> Coverage {
         for _ in 0..20 {
             self.transaction();
         }
@@ -272,7 +275,7 @@ impl World {
         for wanted in self.tables.clone() {
             let (database, name) = wanted.into.clone();
             let mirror = LakeName { database: database.clone(), table: name.clone() };
-            let Some(committed) = self.lake.published(&mirror).await.expect("the lake can be read") else { continue };
+            let Some((committed, files)) = self.seen_by_a_reader(&mirror).await else { continue };
             let point = committed.point.clone().expect("a published table has a position");
             let place = (committed.generation, committed.seq);
             let last = self.seen.insert(name.clone(), place);
@@ -283,7 +286,7 @@ impl World {
             let at = point.position.0;
             let expected = self.server.rows_at(&wanted.name, &self.server.flushed_end().server_uuid, at.file, at.offset);
             let expected = reading::sorted(expected.expect("the position is one of this server"));
-            let found = reading::rows(&self.lake.files(&mirror).await.expect("files"), 2);
+            let found = reading::rows(&files, 2);
             assert_eq!(found, expected, "{name} at {} (g{:04} commit {})", point.position, committed.generation, committed.seq);
             self.coverage.checks += 1;
             if wanted.mode == "both" {
@@ -291,6 +294,18 @@ impl World {
                 if self.lake.published(&changelog).await.expect("the lake can be read").is_some() {
                     reading::no_change_twice(&self.lake.files(&changelog).await.expect("files"));
                 }
+            }
+        }
+    }
+
+    /// A commit and its files: the daemon works on between two looks, so the commit is looked at again.
+    async fn seen_by_a_reader(&self, name: &LakeName) -> Option<(Committed, Vec<String>)> {
+        loop {
+            let before = self.lake.published(name).await.expect("the lake can be read")?;
+            let files = self.lake.files(name).await.expect("files");
+            let after = self.lake.published(name).await.expect("the lake can be read")?;
+            if (before.generation, before.seq) == (after.generation, after.seq) {
+                return Some((after, files));
             }
         }
     }

@@ -199,13 +199,20 @@ fn tls(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<(Option<TlsMode>,
         Some(node) => reader.path(node).map(Some),
         None => Some(None),
     };
+    let place = fields.place.clone();
     reader.finish(fields);
-    if let (Some(node), Some(Some(mode @ (TlsMode::Off | TlsMode::Required)))) = (ca_node, mode) {
-        let message = format!("nothing is verified with `mode: {mode}`");
-        reader.error(&node.place, message, "remove `ca`, or use verify_ca or verify_identity");
-        return None;
+    let unverified = matches!(mode, Some(Some(TlsMode::Off | TlsMode::Required)));
+    match ca_node {
+        // A source that turns verification off has no use for the CA that others take from the defaults.
+        Some(node) if unverified && node.place.path.starts_with("defaults.") && !place.path.starts_with("defaults.") => {
+            Some((mode?, None))
+        }
+        Some(node) if unverified => {
+            reader.error(&node.place, "nothing is verified with this mode", "remove `ca`, or use verify_ca or verify_identity");
+            None
+        }
+        _ => Some((mode?, ca?)),
     }
-    Some((mode?, ca?))
 }
 
 fn snapshot(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<SnapshotConfig> {

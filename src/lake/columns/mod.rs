@@ -15,4 +15,4 @@ pub use shape::Shape;
 pub(crate) use text::{key_text, row_text};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

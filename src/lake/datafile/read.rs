@@ -126,7 +126,11 @@ fn byte_range(metadata: &RowGroupMetaData) -> Option<std::ops::Range<u64>> {
 }
 
 async fn get_range(store: &Arc<dyn ObjectStore>, location: &Path, range: std::ops::Range<u64>) -> Result<Bytes> {
-    store.get_range(location, range).await.map_err(|source| Error::Store { path: location.to_string(), source })
+    store.get_range(location, range).await.map_err(|source| match source {
+        // A commit names it: that it is gone does not pass.
+        object_store::Error::NotFound { .. } => Error::File { path: location.to_string(), reason: "it is not there".to_owned() },
+        source => Error::Store { path: location.to_string(), source },
+    })
 }
 
 /// A stretch of a file's bytes, addressed as the file is.

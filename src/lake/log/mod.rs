@@ -37,7 +37,7 @@ const PUT_ATTEMPTS: u32 = 6;
 /// How often a listing that does not hold together is made again: entries may expire while it is read.
 const LISTING_ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; it doubles.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 /// Entries that one call expires at most.
 const EXPIRED_AT_ONCE: usize = 256;
 /// Records fetched at a time.

@@ -10,13 +10,13 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::change::{
-    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Generated, Image, KeyKind, LogOffset, Operation, RecordHead, RowSink,
-    SystemClock, TableName, TableSchema, Term, Value,
+    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Generated, Image, KeyKind, LogOffset, Operation, RecordHead,
+    RowSink, SystemClock, TableName, TableSchema, Term, Value,
 };
 use crate::lake::columns::RowsBuilder;
 use crate::lake::datafile::{FileUpload, StoredFile};
 use crate::lake::keys::{from_hex, sorted_by_key, stored_keys};
-use crate::lake::{ChangeSink, ChunkPart, Check, DatetimeEncoding, Error, LakeName, Retention, TableKind, TableSpec};
+use crate::lake::{ChangeSink, Check, ChunkPart, DatetimeEncoding, Error, LakeName, Retention, TableKind, TableSpec};
 
 /// SplitMix64: small, seeded, the same everywhere.
 struct Random(u64);
@@ -63,7 +63,9 @@ fn key_types(kind: Kind) -> Vec<ColumnType> {
 
 /// The key with number `n`: signs, zero bytes, prefixes of each other and trailing spaces among them.
 fn key_values(kind: Kind, n: u64) -> Vec<Value> {
-    let text = |n: u64| format!("{}{}", "k".repeat((n % 3) as usize), ["", " ", "\0", "ä", "z"][(n % 5) as usize]) + &(n / 7).to_string();
+    let text = |n: u64| {
+        format!("{}{}", "k".repeat((n % 3) as usize), ["", " ", "\0", "ä", "z"][(n % 5) as usize]) + &(n / 7).to_string()
+    };
     match kind {
         Kind::Int => vec![Value::Signed(n as i64 - 150)],
         Kind::BigUnsigned => vec![Value::Unsigned(if n % 2 == 0 { u64::MAX - n } else { n })],
@@ -158,7 +160,7 @@ impl World {
         let length = self.random.below(60) as usize;
         let mut row = vec![match self.random.below(8) {
             0 => Value::Null,
-            _ => Value::Text(format!("{n}-{}", "x".repeat(length))),
+            _ => Value::Text((0..length).map(|_| char::from(b'!' + self.random.below(90) as u8)).collect()),
         }];
         row.extend(key_values(self.kind, n));
         row.push(Value::Double([0.0, -0.0, f64::NAN, 1.5][self.random.below(4) as usize]));
@@ -353,15 +355,16 @@ async fn history(kind: Kind, layout: Layout, seed: u64, batches: usize) -> World
     let mut segments_seen = HashSet::new();
     for number in 0..batches {
         let mut batch = world.batch();
-        let keys = 100 + 40 * number as u64;
+        let keys = 400 + 60 * number as u64;
         let changes = match world.random.below(4) {
+            _ if number == 0 => 600,
             0 => 1 + world.random.below(5),
-            1 => 300,
+            1 => 500,
             _ => 1 + world.random.below(120),
         };
         let rows_before = world.oracle.len() as u64;
         for _ in 0..changes {
-            if world.random.below(600) == 0 {
+            if world.random.below(1500) == 0 {
                 world.change(&mut batch, true, None, None).await;
                 world.oracle.clear();
             }
@@ -381,8 +384,10 @@ async fn history(kind: Kind, layout: Layout, seed: u64, batches: usize) -> World
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_histories_leave_exactly_the_rows_of_the_oracle() {
+    // BINLAKE_SEEDS asks for more histories than the two a test run has time for.
+    let seeds = std::env::var("BINLAKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(2);
     for kind in KINDS {
-        for seed in 0..2 {
+        for seed in 0..seeds {
             history(kind, Layout::Segments, seed, 16).await;
         }
         history(kind, Layout::Single, 7, 8).await;
@@ -391,7 +396,14 @@ async fn random_histories_leave_exactly_the_rows_of_the_oracle() {
 
 #[tokio::test]
 async fn a_table_that_is_emptied_and_filled_again_keeps_few_files() {
-    let mut world = history(Kind::Int, Layout::Segments, 3, 12).await;
+    let mut world = World::new(Kind::Text, Layout::Segments, 3);
+    let mut batch = world.batch();
+    for n in 0..1500 {
+        let row = world.row(n);
+        world.change(&mut batch, true, None, Some(&row)).await;
+        world.oracle.insert(n, row);
+    }
+    world.apply(batch).await.unwrap();
     assert!(world.segments.len() > 3);
     let mut batch = world.batch();
     let rows: Vec<(u64, Vec<Value>)> = world.oracle.iter().map(|(n, row)| (*n, row.clone())).collect();
@@ -669,7 +681,9 @@ async fn chunks_are_adopted_whether_they_overlap_or_not() {
         let merged = world.adopt(&chunks).await;
         assert_eq!(merged.inserted, world.oracle.len() as u64);
         world.check().await;
-        world.check_sizes();
+        if chunk_rows < 400 {
+            world.check_sizes();
+        }
         if kind == Kind::Int && chunk_rows == 900 {
             assert_eq!(merged.bytes_written, 0, "large files one behind the other stay");
         }

@@ -105,7 +105,7 @@ impl TableWriter for ChangelogWriter {
     }
 
     async fn relieve(&mut self) -> Result<()> {
-        if self.rows.memory_bytes() <= self.ledger.settings.batch_bytes {
+        if self.rows.memory_bytes() <= self.ledger.settings.batch_bytes && !self.rows.is_scattered() {
             return Ok(());
         }
         self.ledger.begin()?;

@@ -9,6 +9,9 @@ use crate::lake::columns::{ChangeColumns, RowsBuilder, Shape};
 use crate::lake::log::record::RowCounts;
 use crate::lake::{ChangeSink, Error, Result, Settings};
 
+/// Days with rows in memory at a time.
+const DAYS_OPEN: usize = 16;
+
 /// The open batch of a changelog table: rows by day.
 #[derive(Debug)]
 pub(crate) struct ChangeRows {
@@ -47,6 +50,11 @@ impl ChangeRows {
     /// Bytes held in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.rows.memory_bytes() + self.others.values().map(RowsBuilder::memory_bytes).sum::<usize>()
+    }
+
+    /// Whether the batch has so many days that their builders weigh more than their rows.
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.others.len() >= DAYS_OPEN
     }
 
     /// Changes since the batch was opened.

@@ -2,7 +2,8 @@
 //!
 //! A ledger is used up by its first error. A batch that was merged and not committed is gone, so a commit after it would move the
 //! position past rows that are in no file: [`Ledger::begin`] marks the ledger as failed until the commit is through, and a marked
-//! one refuses everything. The same holds for a commit that was abandoned half way.
+//! one refuses everything. The same holds for a commit that was abandoned half way, and for one that is in the log and whose
+//! checkpoint or switch failed: whoever takes the table over finds it.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +100,8 @@ impl Ledger {
             false => self.log.load().await?,
         }
         .unwrap_or_else(|| State::new(self.spec.generation));
-        if self.state.seq > 0 && self.state.term >= self.term {
+        // The same term is ours: a writer of this daemon that failed. Whatever of it is still on its way finds its slot taken.
+        if self.state.seq > 0 && self.state.term > self.term {
             return Err(self.fenced(format!("the commit log is at term {}", self.state.term)));
         }
         let fits = matches!(

@@ -49,14 +49,14 @@ impl MirrorWriter {
         };
         match work {
             Work::Adopt(chunks) => merge::adopt(&mut context, chunks).await,
-            Work::Apply(segments, batch) => merge::apply(&mut context, segments, batch).await,
+            Work::Apply(segments, batch) => merge::apply(&mut context, segments, *batch).await,
         }
     }
 }
 
 enum Work<'a> {
     Adopt(&'a [ChunkPart]),
-    Apply(&'a [Segment], MirrorBatch),
+    Apply(&'a [Segment], Box<MirrorBatch>),
 }
 
 fn draft(point: CommitPoint, before: &[Segment], merged: Merged) -> Draft {
@@ -116,7 +116,7 @@ impl TableWriter for MirrorWriter {
         let batch = std::mem::replace(&mut self.batch, MirrorBatch::new(&self.shape, &self.ledger.settings));
         let draft = match batch.is_empty() {
             true => Draft { point: Some(point), ..Draft::default() },
-            false => draft(point, &segments, self.merged(Work::Apply(&segments, batch)).await?),
+            false => draft(point, &segments, self.merged(Work::Apply(&segments, Box::new(batch))).await?),
         };
         self.ledger.append(RecordKind::Commit, draft).await
     }

@@ -58,6 +58,25 @@ impl SqliteMetadata {
         Ok(Self { store: Arc::new(store) })
     }
 
+    /// Makes this process the daemon of the store, before it touches anything else that belongs to it (scratch, the change log).
+    /// `acquire` does it too.
+    ///
+    /// # Errors
+    /// [`Error::Held`] with the process that is it already.
+    pub async fn claim(&self, holder: &str) -> Result<()> {
+        let (path, holder) = (self.store.path.clone(), holder.to_owned());
+        let resource = format!("metadata store {}", path.display());
+        self.blocking(move |store| store.lock(&resource, &holder)).await
+    }
+
+    /// The living daemon of the store at `path`, as it named itself; None where there is none. This process counts too.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when the lock file cannot be looked at.
+    pub fn living_holder(path: &Path) -> Result<Option<String>> {
+        lock::living_holder(path).map_err(|error| Trouble::Io(error).at(path))
+    }
+
     /// Runs one write transaction on a thread that may block.
     async fn write<T, F>(&self, work: F) -> Result<T>
     where
@@ -81,8 +100,16 @@ impl SqliteMetadata {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Outcome<T> + Send + 'static,
     {
+        self.blocking(move |store| store.transact(behavior, work)).await
+    }
+
+    async fn blocking<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> Outcome<T> + Send + 'static,
+    {
         let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || store.transact(behavior, work).map_err(|trouble| trouble.at(&store.path)));
+        let done = tokio::task::spawn_blocking(move || work(&store).map_err(|trouble| trouble.at(&store.path)));
         match done.await {
             Ok(result) => result,
             Err(error) => Err(Error::Storage { path: self.store.path.display().to_string(), reason: error.to_string() }),
@@ -150,12 +177,9 @@ fn create_directory(directory: &Path) -> std::io::Result<()> {
 impl Metadata for SqliteMetadata {
     async fn acquire(&self, resource: &str, holder: &str) -> Result<Lease> {
         let (resource, holder) = (resource.to_owned(), holder.to_owned());
-        let store = Arc::clone(&self.store);
-        self.write(move |transaction| {
-            store.lock(&resource, &holder)?;
-            leases::acquire(transaction, resource, &holder)
-        })
-        .await
+        let named = (resource.clone(), holder.clone());
+        self.blocking(move |store| store.lock(&named.0, &named.1)).await?;
+        self.write(move |transaction| leases::acquire(transaction, resource, &holder)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<()> {

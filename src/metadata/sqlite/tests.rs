@@ -133,6 +133,26 @@ async fn readers_do_not_wait_for_a_writer() {
     assert!(started.elapsed() < BUSY_TIMEOUT / 2);
 }
 
+#[tokio::test]
+async fn a_daemon_is_seen_and_a_glance_at_it_is_in_nobodys_way() {
+    let stand = files();
+    let store = SqliteMetadata::open(&stand.path()).unwrap();
+    assert_eq!(SqliteMetadata::living_holder(&stand.path()).unwrap(), None);
+    let glance = std::fs::File::create(lock::path_of(&stand.path())).unwrap();
+    glance.try_lock_shared().unwrap();
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(lock::PATIENCE / 4);
+        drop(glance);
+    });
+    store.claim("the daemon").await.unwrap();
+    release.join().unwrap();
+    assert!(SqliteMetadata::living_holder(&stand.path()).unwrap().is_some_and(|holder| holder.contains("the daemon")));
+    let second = SqliteMetadata::open(&stand.path()).unwrap();
+    assert!(matches!(second.claim("another").await, Err(Error::Held { holder, .. }) if holder.contains("the daemon")));
+    drop(store);
+    second.claim("another").await.unwrap();
+}
+
 /// Not a test of its own: the process that `kill_minus_nine_frees_the_lock` kills.
 #[tokio::test]
 async fn hold_until_killed() {

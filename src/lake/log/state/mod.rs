@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, RecordKind, SegmentChange};
 use crate::change::Term;
 use crate::lake::datafile::FileEntry;
+use crate::lake::log::record::{Record, RecordKind, SegmentChange};
 use crate::lake::merge::Segment;
 use crate::lake::{CommitPoint, Committed};
 
@@ -208,5 +208,4 @@ fn change_segments(segments: &mut Vec<Segment>, change: &SegmentChange) -> Resul
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;
