@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+#[cfg(test)]
+mod assembled_tests;
 pub mod binlog;
 mod control;
 pub mod decode;

@@ -134,24 +134,27 @@ fn now(world: &World, epoch: u32) -> Checkpoint {
     }
 }
 
-fn history(name: &str, lost: bool, reason: String) -> Error {
-    let remedy = if lost { "rebuild the tables of the source" } else { "point the source at the server that has them" };
-    Error::History { name: name.to_owned(), reason, remedy: remedy.to_owned(), lost }
+fn history(name: &str, reason: String) -> Error {
+    Error::History { name: name.to_owned(), reason, remedy: "rebuild the tables of the source".to_owned(), lost: true }
 }
 
 /// The place of a checkpoint in the server's history.
 fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, Checkpoint)> {
+    let same = checkpoint.server_uuid == world.server_uuid;
     if let Some(received) = &checkpoint.gtids {
         let missing = received.subtract(&world.flushed_gtids());
-        if !missing.is_empty() {
-            return Err(history(name, false, format!("the server lacks transactions that were captured: {missing}")));
+        let reason = format!("the server lacks transactions that were captured: {missing}");
+        match (missing.is_empty(), same) {
+            (true, _) => {}
+            (false, true) => return Err(history(name, reason)),
+            // It may be a replica that is behind.
+            (false, false) => return Err(super::source::broken(name, &reason)),
         }
     }
-    let same = checkpoint.server_uuid == world.server_uuid;
     let (next, checkpoint) = match (&checkpoint.gtids, same) {
         (None, false) => {
             let reason = format!("server_uuid changed from {} to {}, without GTIDs", checkpoint.server_uuid, world.server_uuid);
-            return Err(history(name, true, reason));
+            return Err(history(name, reason));
         }
         (_, true) => {
             check_last(world, name, &checkpoint)?;
@@ -169,7 +172,7 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
         }
     };
     if next < world.purged {
-        return Err(history(name, true, format!("the binlog at {} is purged", checkpoint.position)));
+        return Err(history(name, format!("the binlog at {} is purged", checkpoint.position)));
     }
     Ok((next, checkpoint))
 }
@@ -180,11 +183,7 @@ fn check_last(world: &World, name: &str, checkpoint: &Checkpoint) -> Result<()> 
     let place = |logged: &&Arc<Logged>| World::file_name(logged.file) == last.file_name && logged.offset == last.offset;
     match world.history.iter().find(place) {
         Some(logged) if logged.crc == last.crc => Ok(()),
-        _ => Err(history(
-            name,
-            true,
-            format!("at {}:{} there is another transaction than was captured", last.file_name, last.offset),
-        )),
+        _ => Err(history(name, format!("at {}:{} there is another transaction than was captured", last.file_name, last.offset))),
     }
 }
 

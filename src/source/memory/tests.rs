@@ -278,7 +278,8 @@ async fn another_server_is_taken_with_gtids_only_and_only_when_it_has_all() {
                 assert_eq!(drain(&mut *stream).await.len(), 1);
                 assert_eq!(server.rows(&orders()).len(), 3);
             }
-            _ => assert!(matches!(opened.err(), Some(Error::History { .. }))),
+            (true, _) => assert!(matches!(opened.err(), Some(Error::Connection { .. }))),
+            (false, _) => assert!(matches!(opened.err(), Some(Error::History { lost: true, .. }))),
         }
     }
 }
