@@ -114,11 +114,12 @@ def compare(connection, job):
         return result | {"examples": [str(error)]}
     if job["files"]:
         result["lake_rows"] = connection.execute(f"SELECT count(*) FROM {parquet(job['files'])}").fetchone()[0]
+    cells = ", ".join(f"c{number}" for number in range(len(columns)))
+    source = source_rows(columns, job["dump"], job.get("datetime_zone", "UTC"))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE differing AS SELECT *, CAST(sum(side) AS BIGINT) AS side FROM ("
-        f"SELECT *, 1 AS side FROM ({source_rows(columns, job['dump'], job.get('datetime_zone', 'UTC'))}) "
-        f"UNION ALL SELECT *, -1 AS side FROM ({lake})) "
-        f"GROUP BY {', '.join(f'c{number}' for number in range(len(columns)))} HAVING sum(side) <> 0"
+        f"CREATE OR REPLACE TEMP TABLE differing AS SELECT {cells}, CAST(sum(side) AS BIGINT) AS surplus "
+        f"FROM (SELECT *, 1 AS side FROM ({source}) UNION ALL SELECT *, -1 AS side FROM ({lake})) "
+        f"GROUP BY {cells} HAVING sum(side) <> 0"
     )
     result["differing"] = connection.execute("SELECT count(*) FROM differing").fetchone()[0]
     result["equal"] = result["differing"] == 0 and result["lake_rows"] == result["source_rows"]
@@ -129,12 +130,12 @@ def examples(connection, columns, key):
     """The first differing rows, in the order of the key's text, by name."""
     names = [column["name"] for column in columns]
     order = [f"c{names.index(name)}" for name in key] or ["c0"]
-    rows = connection.execute(f"SELECT * FROM differing ORDER BY {', '.join(order)}, side LIMIT {EXAMPLES}").fetchall()
+    rows = connection.execute(f"SELECT * FROM differing ORDER BY {', '.join(order)}, surplus DESC LIMIT {EXAMPLES}").fetchall()
     found = []
-    for *cells, side in rows:
-        where = "only in MySQL" if side > 0 else "only in the lake"
+    for *cells, surplus in rows:
+        where = "only in MySQL" if surplus > 0 else "only in the lake"
         shown = ", ".join(f"{name}={'NULL' if cell is None else repr(cell)}" for name, cell in zip(names, cells))
-        found.append(f"{where}{'' if abs(side) == 1 else f' ({abs(side)} times more)'}: {shown}")
+        found.append(f"{where}{'' if abs(surplus) == 1 else f' ({abs(surplus)} times more)'}: {shown}")
     return found
 
 

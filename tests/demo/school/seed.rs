@@ -186,7 +186,7 @@ impl School {
     /// Odd courses are in spring; the next even one goes on from it in the autumn.
     fn course(&self, id: u64, into: &mut String) {
         let pair = id.div_ceil(2);
-        let teacher = 1 + self.dice.below("course teacher", pair, self.size.teachers);
+        let teacher = self.teacher_of(id);
         let grade = 1 + self.dice.below("course grade", pair, 12);
         let term = if id % 2 == 1 { "2026-spring" } else { "2026-autumn" };
         let days = self.dice.pick("days", id, &DAYS);
@@ -210,12 +210,26 @@ impl School {
         self.renewed_order(order).map_or_else(|| spring(order), |renewed| spring(renewed) + 1)
     }
 
+    fn teacher_of(&self, course: u64) -> u64 {
+        1 + self.dice.below("course teacher", course.div_ceil(2), self.size.teachers)
+    }
+
+    /// The percentage of renewals that are never paid: some teachers and subjects lose more students than others.
+    fn lost_percent(&self, course: u64) -> u64 {
+        let teacher = self.teacher_of(course);
+        let subject = self.dice.below("subject", teacher, SUBJECTS.len() as u64);
+        self.dice.below("teacher loses", teacher, 30) + self.dice.below("subject loses", subject, 30)
+    }
+
     fn order(&self, id: u64, into: &mut String) {
         let student = self.student_of(id);
         let placed = self.moment("placed", id);
         let (status, paid) = match self.dice.below("status", id, 100) {
             0..10 => ("placed", "NULL".to_owned()),
             10..13 => ("cancelled", "NULL".to_owned()),
+            _ if self.renewed_order(id).is_some() && self.dice.chance("lost", id, self.lost_percent(self.course_of(id, 1))) => {
+                ("placed", "NULL".to_owned())
+            }
             minutes => ("paid", format!("{placed} + INTERVAL {minutes} MINUTE")),
         };
         let note = if self.dice.chance("note", id, 5) { "'call the parents'" } else { "NULL" };
