@@ -59,7 +59,7 @@ clean_up() {
     end "$catching_up" 12
     end "$daemon" 12
     end "$load" 10
-    if [[ -n $school_made ]]; then "$school" drop || printf 'demo: the database binlake_school could not be dropped\n' >&2; fi
+    if [[ -n $school_made && -z $server_started ]]; then "$school" drop || printf 'demo: the database binlake_school could not be dropped\n' >&2; fi
     if [[ -n $server_started ]]; then "$servers/mysql.sh" kill "$work/mysql" || true; fi
     if [[ -n $work ]]; then rm -rf -- "$work"; fi
 }

@@ -59,15 +59,15 @@ def source_text(kind, column, zone):
 def lake_text(kind, column, stored):
     """A cell of the lake, stored as `stored`, in the common text."""
     text = f"CAST({column} AS VARCHAR)"
-    if kind == "text" and stored not in ("BLOB", "BOOLEAN", "DOUBLE", "FLOAT"):
+    if kind == "text" and (stored == "VARCHAR" or stored.startswith("DECIMAL")):
+        return text
+    if kind == "integer" and (stored in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT") or stored == "DECIMAL(20,0)"):
         return text
     if kind == "double" and stored in ("DOUBLE", "FLOAT"):
         return f"CAST(CAST({column} AS DOUBLE) AS VARCHAR)"
     if kind == "bit" and stored == "BOOLEAN":
         return f"CAST(CAST({column} AS INTEGER) AS VARCHAR)"
-    if kind == "bit" and stored == "BLOB":
-        return f"CAST(CAST('0x' || hex({column}) AS UBIGINT) AS VARCHAR)"
-    if kind == "bit" and stored not in ("VARCHAR", "DOUBLE"):
+    if kind == "bit" and stored in ("BIGINT", "DECIMAL(20,0)"):
         return text
     if kind == "bytes" and stored == "BLOB":
         return f"hex({column})"

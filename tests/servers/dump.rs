@@ -27,6 +27,8 @@ const BATCH_ROWS: u64 = 8192;
 enum Kind {
     /// The server's own text.
     Text,
+    /// A whole number, without the zeros that ZEROFILL and YEAR print before it.
+    Integer,
     /// A number whose text may be written in several ways.
     Double,
     /// BIT: its number.
@@ -44,6 +46,7 @@ enum Kind {
 impl Kind {
     fn of(data_type: &str) -> Self {
         match data_type {
+            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => Self::Integer,
             "float" | "double" => Self::Double,
             "bit" => Self::Bit,
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => Self::Bytes,
@@ -59,6 +62,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
+            Self::Integer => "integer",
             Self::Double => "double",
             Self::Bit => "bit",
             Self::Bytes => "bytes",
@@ -73,7 +77,7 @@ impl Kind {
         match self {
             Self::Text => format!("CONVERT(CAST({quoted} AS CHAR) USING utf8mb4)"),
             Self::Double => format!("CAST({quoted} AS DOUBLE)"),
-            Self::Bit => format!("CAST({quoted} + 0 AS CHAR)"),
+            Self::Integer | Self::Bit => format!("CAST({quoted} + 0 AS CHAR)"),
             Self::Bytes => format!("HEX({quoted})"),
             Self::Date | Self::Datetime | Self::Timestamp => {
                 format!("IF(MONTH({quoted}) = 0 OR DAYOFMONTH({quoted}) = 0, NULL, CAST({quoted} AS CHAR))")

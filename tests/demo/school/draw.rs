@@ -14,9 +14,9 @@ impl Dice {
 
     /// The number that `name` has for `id`.
     pub(crate) fn number(self, name: &str, id: u64) -> u64 {
-        let named = name.bytes().fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let named = name
+            .bytes()
+            .fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         mix(named ^ mix(id))
     }
 
