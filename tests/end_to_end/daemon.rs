@@ -33,15 +33,16 @@ impl<'a> Daemon<'a> {
     pub(crate) fn wait_for(&mut self, what: &str, mut reached: impl FnMut(&Status) -> bool) -> Status {
         let deadline = Instant::now() + STATE_LIMIT;
         loop {
-            let status = self.scene.status();
-            if reached(&status) {
-                return status;
+            let asked = self.scene.ask_status();
+            match asked {
+                Ok(status) if reached(&status) => return status,
+                _ => {}
             }
             if let Some(ended) = self.child.try_wait().unwrap() {
                 self.ended = true;
                 panic!("the daemon ended ({ended}) while the test waited for {what}");
             }
-            assert!(Instant::now() < deadline, "no {what} within {STATE_LIMIT:?}: {}", status.0);
+            assert!(Instant::now() < deadline, "no {what} within {STATE_LIMIT:?}: {asked:?}");
             std::thread::sleep(LOOK_INTERVAL);
         }
     }

@@ -98,14 +98,11 @@ impl Stage {
         format!("{}.large", self.database)
     }
 
-    /// Starts a daemon, and waits until so many of a hundred chunks of `large` are done.
+    /// Starts a daemon, and waits until so many of a hundred rows of `large` are in finished chunks.
     fn start_until_percent(&self, percent: u64) -> Daemon<'_> {
         let large = self.large();
         let mut daemon = Daemon::start(&self.scene);
-        let status = daemon.wait_for("chunks", |status| {
-            let (done, total) = status.chunks(&large);
-            total > 0 && done * 100 >= total * percent
-        });
+        let status = daemon.wait_for("chunks", |status| status.snapshot_rows(&large) * 100 >= LARGE_ROWS * percent);
         assert_eq!(status.phase(&large), "snapshotting", "the snapshot was over before it could be interrupted");
         daemon
     }

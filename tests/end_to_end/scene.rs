@@ -186,8 +186,16 @@ impl Scene {
 
     /// What `status --json` says.
     pub(crate) fn status(&self) -> Status {
-        let text = self.good(&["status", "--json"]);
-        Status(serde_json::from_str(&text).unwrap_or_else(|error| panic!("status --json: {error}: {text}")))
+        self.ask_status().unwrap_or_else(|ended| panic!("status --json: {}", ended.text()))
+    }
+
+    /// What `status --json` says, or how it failed: a daemon that has just started may have no state yet.
+    pub(crate) fn ask_status(&self) -> Result<Status, Ended> {
+        let ended = self.run(&["status", "--json"]);
+        match (ended.code, serde_json::from_str(&ended.stdout)) {
+            (Some(0), Ok(status)) => Ok(Status(status)),
+            _ => Err(ended),
+        }
     }
 
     /// The live files of a table's mirror.
@@ -245,10 +253,9 @@ impl Status {
         (entry["phase"] == "parked").then(|| format!("{} / {}", entry["reason"], entry["remedy"]))
     }
 
-    /// Chunks of the snapshot that are done, and all that are known of.
-    pub(crate) fn chunks(&self, table: &str) -> (u64, u64) {
-        let number = |name: &str| self.table(table).and_then(|entry| entry["snapshot"][name].as_u64()).unwrap_or_default();
-        (number("chunks_done"), number("chunks_total"))
+    /// Rows of the snapshot's finished chunks.
+    pub(crate) fn snapshot_rows(&self, table: &str) -> u64 {
+        self.table(table).and_then(|entry| entry["snapshot"]["rows"].as_u64()).unwrap_or_default()
     }
 
     /// The number of the table's last commit.
