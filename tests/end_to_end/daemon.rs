@@ -47,9 +47,21 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Waits until all these tables are live.
-    pub(crate) fn wait_live(&mut self, tables: &[String]) {
+    /// Waits until all these tables are live again: they may be parked at first.
+    pub(crate) fn wait_live_again(&mut self, tables: &[String]) {
         self.wait_for("live tables", |status| status.all_live(tables));
+    }
+
+    /// Waits until all these tables are live; none may park on the way.
+    pub(crate) fn wait_live(&mut self, tables: &[String]) {
+        self.wait_for("live tables", |status| {
+            for table in tables {
+                if let Some(reason) = status.parked(table) {
+                    panic!("{table} is parked: {reason}");
+                }
+            }
+            status.all_live(tables)
+        });
     }
 
     /// Waits until a table is parked, and answers reason and remedy in one text.

@@ -25,6 +25,8 @@ const LOG_LINES: usize = 60;
 /// What stands in the YAML. Fields are YAML text.
 #[derive(Debug, Clone)]
 pub(crate) struct Yaml {
+    /// The source's name: every test another one, as its id among the server's replicas is made from it.
+    pub(crate) name: String,
     /// The source's address.
     pub(crate) url: String,
     /// The user.
@@ -51,10 +53,11 @@ impl Yaml {
              changelog: {{kind: local, dir: state/changelog}}\n\
              {}\
              lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: UTC\n\
-             sources:\n  - name: test\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}",
+             sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}",
             self.more,
             lake.display(),
             self.commit,
+            self.name,
             self.url,
             self.user,
             self.snapshot,
@@ -94,7 +97,9 @@ impl Scene {
             r#"pid=$(cat "$1/daemon.pid"); tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF "$1" && kill -9 "$pid"; rm -rf "$1""#;
         let keeper = Keeper::new(clean_up, &[directory.to_str().unwrap()]);
         std::fs::create_dir(directory.join("state")).unwrap();
+        let unique = directory.extension().unwrap().to_str().unwrap().to_owned();
         let yaml = Yaml {
+            name: format!("test_{unique}"),
             url: format!("mysql://127.0.0.1:{}", server.port()),
             user: USER.to_owned(),
             tls: String::new(),
