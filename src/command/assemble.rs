@@ -1,14 +1,13 @@
 //! From the checked configuration to working rooms: the only place that knows both.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use binlake::change::{Clock, SystemClock, TableName};
 use binlake::changelog::local::LocalLog;
 use binlake::changelog::{ChangeLog, LocalSettings};
-use binlake::config::{self, Config, Layout, SourceConfig, TlsMode, Word};
+use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Word};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
 use binlake::metadata::{Metadata, TableState, sqlite::SqliteMetadata};
@@ -79,7 +78,7 @@ impl Assembled {
         let parallel = config.sources.iter().map(|source| source.snapshot.parallel).max().unwrap_or(1);
         let parts = Parts::of(config.memory, config.sources.len(), parallel);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let metadata = Self::metadata(&config, need)?;
+        let metadata = Self::metadata(&config, need).await?;
         if need == Need::Everything {
             empty(&config.scratch)?;
         }
@@ -94,11 +93,12 @@ impl Assembled {
             Need::Metadata | Need::Lake | Need::Check => None,
         };
         let shared = Arc::new(config.clone());
-        let sources = config.sources.iter().map(|source| assemble_source(&shared, source, &parts)).collect();
+        let names = Arc::new(LakeNames::default());
+        let sources = config.sources.iter().map(|source| assemble_source(&shared, source, &parts, &names)).collect();
         Ok(Self { config, metadata, lake: Arc::new(lake), changelog, sources, clock, parts })
     }
 
-    fn metadata(config: &Config, need: Need) -> Result<Arc<dyn Metadata>, Failed> {
+    async fn metadata(config: &Config, need: Need) -> Result<Arc<dyn Metadata>, Failed> {
         let exists = config.state.exists();
         if !exists && matches!(need, Need::Metadata | Need::Lake) {
             return Err(Failed(format!(
@@ -110,6 +110,10 @@ impl Assembled {
             return Ok(Arc::new(binlake::metadata::memory::MemoryMetadata::new()));
         }
         let store = SqliteMetadata::open(&config.state).map_err(|error| Failed::from_failure(&error))?;
+        if need == Need::Everything {
+            // Before anything else of this state is touched: a second daemon must find the first one's spill files as they are.
+            store.claim(&holder()).await.map_err(|error| Failed::from_failure(&error))?;
+        }
         Ok(Arc::new(store))
     }
 
@@ -139,12 +143,7 @@ impl Assembled {
 
     /// Whether a daemon holds this state.
     pub(crate) fn daemon_is_running(&self) -> bool {
-        let mut path = self.config.state.clone().into_os_string();
-        path.push(".lock");
-        match File::open(PathBuf::from(path)) {
-            Ok(file) => matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)),
-            Err(_) => false,
-        }
+        matches!(SqliteMetadata::living_holder(&self.config.state), Ok(Some(_)))
     }
 
     /// Milliseconds since 1970-01-01 UTC.
@@ -209,13 +208,18 @@ impl Assembled {
     /// How the coordinator runs.
     pub(crate) fn coordinator_settings(&self, until_caught_up: bool) -> coordinator::Settings {
         coordinator::Settings {
-            holder: format!("pid {}", std::process::id()),
+            holder: holder(),
             backoff: Duration::from_millis(200),
             backoff_max: Duration::from_secs(15),
             request_every: REQUEST_EVERY,
             until_caught_up,
         }
     }
+}
+
+/// How this process names itself to others.
+fn holder() -> String {
+    format!("pid {}", std::process::id())
 }
 
 /// Makes the scratch directory, empty: what a predecessor spilled is of no use to anyone.
@@ -257,11 +261,11 @@ fn lake_settings(config: &Config, parts: &Parts, clock: Arc<dyn Clock>) -> lake:
     }
 }
 
-fn assemble_source(config: &Arc<Config>, source: &SourceConfig, parts: &Parts) -> AssembledSource {
+fn assemble_source(config: &Arc<Config>, source: &SourceConfig, parts: &Parts, names: &Arc<LakeNames>) -> AssembledSource {
     AssembledSource {
         name: source.name.clone(),
         source: Arc::new(MysqlSource::new(source_settings(config, source, parts))),
-        resolver: resolver(Arc::clone(config), source.clone()),
+        resolver: resolver(Arc::clone(config), source.clone(), Arc::clone(names)),
         parallel: source.snapshot.parallel,
     }
 }
@@ -307,10 +311,15 @@ fn replica_uuid(name: &str, server_id: u32) -> String {
     uuid::Builder::from_custom_bytes((u128::from(hash(1)) << 64 | u128::from(hash(2))).to_be_bytes()).into_uuid().to_string()
 }
 
-fn resolver(config: Arc<Config>, source: SourceConfig) -> Resolver {
+fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeNames>) -> Resolver {
     Arc::new(move |names| {
         let server: Vec<(String, String)> = names.iter().map(|name| (name.database.clone(), name.table.clone())).collect();
-        let resolution = config::resolve(&config, &source, &server);
+        let mut resolution = config::resolve(&config, &source, &server);
+        for warning in &resolution.warnings {
+            tracing::warn!("{warning}");
+        }
+        // Over all sources: two tables must not become one in the lake.
+        resolution.errors.extend(names_taken.claim(&config, &source.name, &resolution.tables));
         if !resolution.errors.is_empty() {
             return Err(resolution.errors.iter().map(ToString::to_string).collect());
         }
@@ -319,6 +328,7 @@ fn resolver(config: Arc<Config>, source: SourceConfig) -> Resolver {
             mode: table.options.mode.word().to_owned(),
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,
+            named: table.named,
             options: TableOptions {
                 exclude_columns: table.options.exclude_columns,
                 key: table.options.key,

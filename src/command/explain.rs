@@ -4,7 +4,7 @@ use std::path::Path;
 
 use binlake::lake::HistoryEntry;
 use binlake::metadata::{CaptureState, TableState};
-use binlake::pipeline::{epoch, targets};
+use binlake::pipeline::targets;
 use serde_json::{Value, json};
 
 use super::assemble::{Assembled, Need};
@@ -66,7 +66,7 @@ async fn ledger(rooms: &Assembled, state: &TableState) -> Result<Value, Failed> 
         "since_checkpoint": state.since_checkpoint.as_deref().map(document),
         "visible": state.visible.as_deref().map(document),
         "chunks": chunks,
-        "handoff": epoch::handoff(&state.phase),
+        "handoff": state.phase.handoff(),
         "lake_tables": lake_tables,
     }))
 }

@@ -80,7 +80,7 @@ impl Attendant {
         loop {
             tables.mark_unchanged();
             let now = self.ledger.get(&self.key).await;
-            let same = now.is_some_and(|now| is_working(&now.phase) == is_working(&state.phase));
+            let same = now.is_some_and(|now| now.phase.is_working() == state.phase.is_working());
             if !same || cancel.is_cancelled() {
                 stop.cancel();
                 return work_done.await;
@@ -237,13 +237,6 @@ fn work(state: &TableState) -> Work {
         // Removed from the YAML in the middle of its snapshot.
         (Phase::Pending | Phase::Snapshotting, CaptureState::Ended { .. }) => Work::Nothing,
         (Phase::CatchingUp { .. } | Phase::Live { .. }, _) => Work::Write,
-    }
-}
-
-fn is_working(phase: &Phase) -> bool {
-    match phase {
-        Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. } => true,
-        Phase::Paused { .. } | Phase::Parked { .. } => false,
     }
 }
 

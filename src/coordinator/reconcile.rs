@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::change::{Failure, KeyKind, Remedy, TableName, TableSchema};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
-use crate::pipeline::{Error, Ledger, Result, TableKey, epoch, targets};
+use crate::pipeline::{Error, Ledger, Result, TableKey, TableOptions, targets};
 
 use super::{SourcePlan, WantedTable};
 
@@ -64,6 +64,10 @@ pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable,
     match plan.rooms.source.describe(&table.name, &table.options).await {
         Ok(schema) => state.schema = schema,
         Err(error) => match error.remedy() {
+            Remedy::Park(remedy) if table.named && only_keyless(plan, table).await => {
+                let mistakes = vec![format!("{error}; {remedy}")];
+                return Err(Error::List { source_name: plan.name.clone(), mistakes });
+            }
             Remedy::Park(remedy) => {
                 tracing::error!(table = %table.name, reason = %error, remedy, phase = "parked", "phase");
                 let parked = Parked { reason: error.to_string(), remedy, resumable: true, at_ms: plan.rooms.clock.now_ms() };
@@ -75,9 +79,15 @@ pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable,
     ledger.insert(state).await
 }
 
+/// Whether the table lacks nothing but a key: of a table that the list names this is a mistake of the list.
+async fn only_keyless(plan: &SourcePlan, table: &WantedTable) -> bool {
+    let options = TableOptions { keyless_allowed: true, ..table.options.clone() };
+    !table.options.keyless_allowed && plan.rooms.source.describe(&table.name, &options).await.is_ok()
+}
+
 async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &TableState) -> Result<()> {
     let key = TableKey { table: state.table.clone(), generation: state.generation };
-    let parked = matches!(state.phase, Phase::Parked { .. });
+    let parked = state.phase.parked().is_some();
     if state.capture == CaptureState::Wanted && parked {
         // It was never captured: whatever was in the way may be gone.
         return insert_new(plan, ledger, table, state.generation).await;
@@ -99,7 +109,7 @@ async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &T
     } else if let Phase::Parked { parked, .. } = &state.phase
         && parked.reason.contains("since this generation was started")
     {
-        ledger.update(&key, |state| state.phase = epoch::before_parking(&state.phase)).await?;
+        ledger.update(&key, |state| state.phase = state.phase.working().clone()).await?;
     }
     Ok(())
 }

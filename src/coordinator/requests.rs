@@ -2,7 +2,7 @@
 
 use crate::change::TableName;
 use crate::metadata::{CaptureState, Phase, Request, RequestKind, TableState};
-use crate::pipeline::{Ledger, Result, TableKey, epoch, targets};
+use crate::pipeline::{Ledger, Result, TableKey, targets};
 
 use super::reconcile::insert_new;
 use super::{SourcePlan, WantedTable};
@@ -67,7 +67,7 @@ async fn resume(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], stat
             return Ok(());
         }
     }
-    ledger.update(key, |state| state.phase = epoch::before_parking(&state.phase)).await?;
+    ledger.update(key, |state| state.phase = state.phase.working().clone()).await?;
     tracing::info!(table = %state.table, phase = "resumed", "phase");
     set_active(plan, state, true).await
 }

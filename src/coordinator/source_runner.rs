@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{Cut, Failure, Remedy};
 use crate::metadata::{Parked, Phase, SourceState};
 use crate::pipeline::write::Standing;
-use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, epoch, tail};
+use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, tail};
 
 use super::attendant::{Attendant, cause, reached};
 use super::supervisor::Backoff;
@@ -254,7 +254,7 @@ async fn caught_up(plan: &SourcePlan, ledger: &Ledger, target: &Sample, standing
         let Some((published, ends)) = plan.rooms.metadata.published(&plan.name, &state.topic).await? else { return Ok(false) };
         let live = matches!(state.phase, Phase::Live { .. });
         let there = standings.get(&key).is_some_and(|(_, table)| reached(&table.borrow(), &ends, target));
-        let passed = epoch::handoff(&state.phase).is_some_and(|handoff| published.position >= handoff);
+        let passed = state.phase.handoff().is_some_and(|handoff| published.position >= handoff);
         if !(live && there && passed) {
             return Ok(false);
         }

@@ -24,37 +24,13 @@ pub fn next_generation(state: &TableState) -> TableState {
     }
 }
 
-/// The handoff a phase has reached or waits for; None while the snapshot is being read.
-pub fn handoff(phase: &Phase) -> Option<Cut> {
-    match phase {
-        Phase::Pending | Phase::Snapshotting => None,
-        Phase::CatchingUp { handoff } | Phase::Live { handoff } => Some(*handoff),
-        Phase::Paused { before } | Phase::Parked { before, .. } => handoff_of(before),
-    }
-}
-
-/// Where a table that stands still goes on.
-pub fn before_parking(phase: &Phase) -> Phase {
-    match phase {
-        Phase::Paused { before } | Phase::Parked { before, .. } => (**before).clone(),
-        Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. } => phase.clone(),
-    }
-}
-
-fn handoff_of(phase: &Phase) -> Option<Cut> {
-    match phase {
-        Phase::CatchingUp { handoff } | Phase::Live { handoff } => Some(*handoff),
-        Phase::Pending | Phase::Snapshotting | Phase::Paused { .. } | Phase::Parked { .. } => None,
-    }
-}
-
 /// After the stream moved to another history: `published` is how far the old one got. Tables that waited for more of it start anew.
 pub async fn crossed(ledger: &Ledger, published: Option<Cut>) -> Result<()> {
     let reached = published.unwrap_or(Cut(BinlogPosition::default()));
     for state in ledger.newest().await {
         let started = !matches!(state.capture, CaptureState::Wanted);
-        let exact = handoff(&state.phase).is_some_and(|handoff| handoff <= reached);
-        if !started || exact || !state.listed || matches!(state.phase, Phase::Parked { .. }) {
+        let exact = state.phase.handoff().is_some_and(|handoff| handoff <= reached);
+        if !started || exact || !state.listed || state.phase.parked().is_some() {
             continue;
         }
         tracing::warn!(table = %state.table, "the source's history changed before the snapshot was exact: reading it anew");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use crate::change::TableName;
-use crate::metadata::{CaptureState, Lease, Metadata, Parked, Phase, SourceState, TableState};
+use crate::metadata::{CaptureState, Lease, Metadata, Parked, SourceState, TableState};
 
 use super::board::SharedBoard;
 use super::{Error, Result};
@@ -115,13 +115,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Parks one generation; a parked one keeps its first reason.
+    /// Parks one generation; a parked one keeps its first reason, unless only the new one rules out `resume`.
     pub async fn park(&self, key: &TableKey, parked: Parked) -> Result<TableState> {
         self.update(key, |state| {
-            if !matches!(state.phase, Phase::Parked { .. }) {
-                let before = Box::new(state.phase.clone());
-                state.phase = Phase::Parked { parked, before };
-            }
+            state.phase = state.phase.clone().park(parked);
         })
         .await
     }
@@ -132,10 +129,7 @@ impl Ledger {
             if let CaptureState::On { since } = state.capture {
                 state.capture = CaptureState::Ended { since, until: until.max(since) };
             }
-            if !matches!(state.phase, Phase::Parked { .. }) {
-                let before = Box::new(state.phase.clone());
-                state.phase = Phase::Parked { parked, before };
-            }
+            state.phase = state.phase.clone().park(parked);
         })
         .await
     }

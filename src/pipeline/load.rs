@@ -57,7 +57,7 @@ impl Load {
         let state = self.state().await?;
         let CaptureState::On { since } = state.capture else { return Ok(()) };
         let visible = self.wait_visible(&state).await?;
-        let plan = self.plan(&state).await?;
+        let plan = self.plan(&state, &visible).await?;
         let mut chunks = self.rooms.metadata.chunks(&state.source, &state.table, state.generation).await?;
         self.show(&plan, &chunks);
         let mut running: JoinSet<Result<(u64, ChunkDone)>> = JoinSet::new();
@@ -122,11 +122,11 @@ impl Load {
         Ok(visible)
     }
 
-    async fn plan(&self, state: &TableState) -> Result<SnapshotPlan> {
+    async fn plan(&self, state: &TableState, visible: &Visible) -> Result<SnapshotPlan> {
         if let Some(text) = &state.plan {
             return read_document("plan", &state.table, text);
         }
-        let plan = self.rooms.source.plan_snapshot(&state.schema).await?;
+        let plan = self.rooms.source.plan_snapshot_on(&state.schema, visible).await?;
         let document = write_document("plan", &state.table, &plan)?;
         self.ledger.update(&self.key, |state| state.plan = Some(document)).await?;
         Ok(plan)

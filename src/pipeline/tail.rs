@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogOffset, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
 use crate::changelog::{self, AppendBatch};
-use crate::metadata::{CaptureState, Parked, Phase, Published, SourceState, TableState};
+use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 
 use super::board::SharedBoard;
@@ -149,7 +149,7 @@ impl Tail {
     async fn recapture(&mut self) -> Result<()> {
         self.flush(&CancellationToken::new()).await?;
         for state in self.ledger.newest().await {
-            if state.capture == CaptureState::Wanted && state.listed && !state.schema.columns.is_empty() && !is_parked(&state) {
+            if state.capture == CaptureState::Wanted && state.listed && !state.schema.columns.is_empty() && state.phase.parked().is_none() {
                 self.capture_table(&state).await?;
             }
         }
@@ -388,10 +388,6 @@ impl Tail {
         self.board.published_moved(checkpoint.position);
         Ok(())
     }
-}
-
-fn is_parked(state: &TableState) -> bool {
-    matches!(state.phase, Phase::Parked { .. })
 }
 
 /// The capture that the states ask for: each table from the lowest `since` of its captured generations, in its newest shape.

@@ -23,7 +23,7 @@ use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
 use crate::metadata::{CaptureState, Phase, Published, TableState};
 
 use super::board::SharedBoard;
-use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets};
+use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
 
 /// Limits of the writers of a source.
 #[derive(Clone)]
@@ -161,7 +161,7 @@ impl Write {
 impl Writing {
     async fn open(write: Write) -> Result<Self> {
         let state = write.state().await?;
-        let (since, handoff) = match (&state.capture, epoch::handoff(&state.phase)) {
+        let (since, handoff) = match (&state.capture, state.phase.handoff()) {
             (CaptureState::On { since } | CaptureState::Ended { since, .. }, Some(handoff)) => (*since, handoff),
             _ => {
                 return Err(Error::Table {

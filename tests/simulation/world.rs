@@ -66,6 +66,7 @@ fn table(name: &str, mode: &str) -> WantedTable {
         into: ("ods_shop".to_owned(), name.to_owned()),
         topic: format!("sim.shop.{name}"),
         layout_single: false,
+        named: true,
         options: TableOptions::default(),
     }
 }
