@@ -236,7 +236,9 @@ impl Opening<'_> {
             let is_last = session.read(self.settings).await?;
             if let Some(header) = &large {
                 if is_last {
-                    track.skip(header);
+                    if track.pass(header).is_err() {
+                        return Ok(None);
+                    }
                     large = None;
                 }
                 continue;
