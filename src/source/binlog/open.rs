@@ -53,7 +53,8 @@ impl Opening<'_> {
     }
 
     fn assembler(&self, capture: Capture) -> Assembler {
-        let spill = SpillSettings { scratch: self.settings.scratch.clone(), bytes_max: self.settings.transaction_bytes_max };
+        let spill =
+            SpillSettings { scratch: self.settings.scratch.as_path().into(), bytes_max: self.settings.transaction_bytes_max };
         Assembler::new(self.settings.name.as_str().into(), spill, Arc::new(capture), self.facts.case)
     }
 

@@ -39,7 +39,7 @@ impl Script {
         };
         let mut capture = Capture::default();
         capture.tables.insert(schema.name.clone(), CapturedTable { schema: Arc::new(schema), since: Cut::default() });
-        let spill = SpillSettings { scratch: std::env::temp_dir(), bytes_max: 1 << 20 };
+        let spill = SpillSettings { scratch: std::env::temp_dir().into(), bytes_max: 1 << 20 };
         let assembler = Assembler::new("shop".into(), spill, Arc::new(capture), NameCase::Kept);
         let start = BinlogPosition { epoch: 0, file: 1, offset };
         let place = Place { start, file_name: "b.000001".into() };

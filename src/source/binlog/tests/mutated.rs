@@ -38,7 +38,7 @@ impl Dice {
 }
 
 fn intake(capture: &Capture, scratch: &std::path::Path) -> Intake {
-    let spill = SpillSettings { scratch: scratch.to_owned(), bytes_max: 2000 };
+    let spill = SpillSettings { scratch: scratch.into(), bytes_max: 2000 };
     let assembler = Assembler::new("shop".into(), spill, Arc::new(capture.clone()), NameCase::Kept);
     let start = crate::change::BinlogPosition { epoch: 0, file: 1, offset: 4 };
     Intake::new(assembler, &Place { start, file_name: "binlog.000001".into() }, "shop".into(), "uuid".to_owned())
@@ -58,11 +58,8 @@ fn feed(intake: &mut Intake, events: &[Vec<u8>], piece: usize) -> Result<usize, 
                         if !matches!(part, Part::Rows { .. }) {
                             continue;
                         }
-                        loop {
-                            match transaction.body.next_row(&mut ValueSink::default()) {
-                                Ok(true) => rows += 1,
-                                Ok(false) | Err(_) => break,
-                            }
+                        while matches!(transaction.body.next_row(&mut ValueSink::default()), Ok(true)) {
+                            rows += 1;
                         }
                     }
                 }
