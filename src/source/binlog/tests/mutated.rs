@@ -134,12 +134,12 @@ ALTER TABLE a ADD COLUMN x INT",
         assert_eq!(feed(&mut intake(&capture, bench.scratch.path()), &recorded, piece), Ok(5), "pieces of {piece}");
     }
     let (mut read, mut refused) = (0, 0);
-    for seed in 1..3000u64 {
+    for seed in 1..1000u64 {
         let broken = broken(&recorded, seed);
         match feed(&mut intake(&capture, bench.scratch.path()), &broken, usize::MAX) {
             Ok(_) => read += 1,
             Err(_) => refused += 1,
         }
     }
-    assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    assert!(read > 50 && refused > 50, "{read} read, {refused} refused");
 }
