@@ -15,7 +15,7 @@ use super::effects::{Place, statement_parts};
 use super::event::{Event, Malformed, kind};
 use super::group::{Group, Head, Progress, raw_body};
 use super::gtid::GtidEvent;
-use super::query::Query;
+use super::query::{Query, statement_bytes};
 use super::rows::{NO_TABLE, is_rows};
 use super::spill::SpillSettings;
 use super::table_map::table_id;
@@ -210,6 +210,14 @@ impl Assembler {
     }
 
     fn query(&mut self, event: &Event<'_>, place: impl FnOnce() -> Place) -> Taken<Option<Ended>> {
+        // Every transaction begins so: not worth a look at anything else.
+        if event.header.kind == kind::QUERY
+            && let Some(group) = &mut self.group
+            && statement_bytes(event.body) == Some(b"BEGIN")
+        {
+            group.progress = Progress::Begun;
+            return Ok(None);
+        }
         let query = Query::parse(event.header.kind, event.body)?;
         if self.group.is_none() {
             // A server without GTID events.

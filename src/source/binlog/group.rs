@@ -1,6 +1,5 @@
 //! A transaction whose end has not come yet.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, Gtid, TableName};
@@ -47,7 +46,6 @@ pub(super) struct Group {
     pub(super) left_out: bool,
     store: Store,
     plans: Vec<Arc<Plan>>,
-    plan_numbers: HashMap<usize, u32>,
     parts: Vec<Part>,
     savepoints: Vec<Savepoint>,
 }
@@ -68,7 +66,6 @@ impl Group {
             left_out: false,
             store: Store::new(spill),
             plans: Vec::new(),
-            plan_numbers: HashMap::new(),
             parts: Vec::new(),
             savepoints: Vec::new(),
         }
@@ -79,12 +76,12 @@ impl Group {
     }
 
     pub(super) fn push_rows(&mut self, plan: &Arc<Plan>, event: &Event<'_>) -> Result<()> {
-        let plans = &mut self.plans;
-        // The plan is held by `plans`, so its address stays its own.
-        let number = *self.plan_numbers.entry(Arc::as_ptr(plan) as usize).or_insert_with(|| {
-            plans.push(Arc::clone(plan));
-            (plans.len() - 1) as u32
-        });
+        // A transaction has few tables, and mostly the last one again.
+        let known = self.plans.iter().rposition(|known| Arc::ptr_eq(known, plan));
+        let number = known.unwrap_or_else(|| {
+            self.plans.push(Arc::clone(plan));
+            self.plans.len() - 1
+        }) as u32;
         let [a, b, c, d] = number.to_le_bytes();
         self.store.push(tag::ROWS, &[a, b, c, d, event.header.kind], event.body)
     }

@@ -10,9 +10,9 @@ use crate::source::{Checkpoint, Error, LastTransaction};
 
 use super::assembler::{Assembler, Ended, Trouble};
 use super::effects::Place;
-use super::event::{Checksum, Event, HEADER_BYTES, Header, Malformed, OrMalformed, kind};
+use super::event::{Event, HEADER_BYTES, Header, Malformed, kind};
 use super::gtid::parse_previous;
-use super::payload::{Payload, PayloadFault};
+use super::payload_event::PayloadEvent;
 use super::track::{Placed, Track};
 
 /// What a packet came to.
@@ -47,21 +47,7 @@ enum Large {
     /// It lies below the boundary.
     Skipped(Header),
     Gathered(Vec<u8>),
-    Payload(Box<LargePayload>),
-}
-
-/// A transaction payload, decompressed as it comes.
-struct LargePayload {
-    header: Header,
-    sum: crc32fast::Hasher,
-    /// Bytes before the checksum that are to come.
-    left: usize,
-    /// The checksum, as far as it is there.
-    checksum: Vec<u8>,
-    /// The fields before the payload, until they are whole.
-    head: Vec<u8>,
-    payload: Option<Payload>,
-    ended: Option<Ended>,
+    Payload(Box<PayloadEvent>),
 }
 
 impl Intake {
@@ -122,7 +108,7 @@ impl Intake {
                 && piece.get(4) == Some(&kind::TRANSACTION_PAYLOAD)
                 && !self.is_below_boundary();
             if is_payload {
-                let large = LargePayload::begin(piece, self.track.checksum())?;
+                let large = PayloadEvent::begin(piece, self.track.checksum())?;
                 return self.take_payload(Box::new(large), piece, is_last);
             }
             if is_last {
@@ -133,7 +119,7 @@ impl Intake {
         };
         match large {
             Large::Skipped(header) if is_last => {
-                self.track.skip(&header);
+                self.track.pass(&header)?;
                 Ok(Received::Nothing)
             }
             Large::Skipped(_) => {
@@ -227,7 +213,7 @@ impl Intake {
         Ok(Received::Ended(Box::new(ended)))
     }
 
-    fn take_payload(&mut self, mut large: Box<LargePayload>, piece: &[u8], is_last: bool) -> Result<Received, Trouble> {
+    fn take_payload(&mut self, mut large: Box<PayloadEvent>, piece: &[u8], is_last: bool) -> Result<Received, Trouble> {
         let place = self.assembler.group_place();
         let place = place.ok_or_else(|| Malformed::new("a transaction payload without its GTID event"))?;
         let assembler = &mut self.assembler;
@@ -237,7 +223,7 @@ impl Intake {
             return Ok(Received::Nothing);
         }
         let (header, ended) = large.end()?;
-        self.track.skip(&header);
+        self.track.pass(&header)?;
         let received = self.ended(ended)?;
         self.move_boundary();
         Ok(received)
@@ -284,66 +270,6 @@ fn dispatch(
         kind if super::rows::is_rows(kind) => assembler.take(event, place, received),
         _ if event.header.is_ignorable() => Ok(None),
         kind => Err(Malformed(format!("an event of type {kind} is not known and may not be left out")).into()),
-    }
-}
-
-impl LargePayload {
-    fn begin(piece: &[u8], checksum: Checksum) -> Result<Self, Malformed> {
-        let header = Header::parse(piece).or_malformed("a transaction payload")?;
-        let sum_bytes = if checksum == Checksum::Crc32 { 4 } else { 0 };
-        let left = (header.size as usize).checked_sub(sum_bytes).filter(|left| *left >= HEADER_BYTES);
-        Ok(Self {
-            header,
-            sum: crc32fast::Hasher::new(),
-            left: left.or_malformed("a transaction payload")?,
-            checksum: Vec::with_capacity(sum_bytes),
-            head: Vec::new(),
-            payload: None,
-            ended: None,
-        })
-    }
-
-    fn push(
-        &mut self,
-        piece: &[u8],
-        mut take: impl FnMut(&mut Option<Ended>, &[u8]) -> Result<(), Trouble>,
-    ) -> Result<(), Trouble> {
-        let (content, behind) = piece.split_at(self.left.min(piece.len()));
-        self.checksum.extend_from_slice(behind);
-        if self.checksum.len() > 4 {
-            return Err(Malformed::new("a transaction payload is longer than its header says").into());
-        }
-        self.sum.update(content);
-        self.left -= content.len();
-        let mut bytes = content;
-        let gathered;
-        if self.payload.is_none() {
-            self.head.extend_from_slice(content);
-            let Some(body) = self.head.get(HEADER_BYTES..) else { return Ok(()) };
-            let Some((payload, start)) = Payload::begin(body)? else { return Ok(()) };
-            self.payload = Some(payload);
-            gathered = std::mem::take(&mut self.head);
-            bytes = gathered.get(HEADER_BYTES + start..).unwrap_or_default();
-        }
-        let (payload, ended) = (&mut self.payload, &mut self.ended);
-        let Some(payload) = payload else { return Ok(()) };
-        payload.push(bytes, |event| take(ended, event)).map_err(|fault| match fault {
-            PayloadFault::Malformed(malformed) => malformed.into(),
-            PayloadFault::Taken(trouble) => trouble,
-        })
-    }
-
-    fn end(self: Box<Self>) -> Result<(Header, Ended), Trouble> {
-        if self.left > 0 {
-            return Err(Malformed::new("a transaction payload is shorter than its header says").into());
-        }
-        let sum = self.sum.finalize();
-        if self.checksum.first_chunk().is_some_and(|sent| u32::from_le_bytes(*sent) != sum) {
-            return Err(Malformed::new("the checksum of a transaction payload is wrong").into());
-        }
-        self.payload.or_malformed("a transaction payload")?.end()?;
-        let ended = self.ended.ok_or_else(|| Malformed::new("a transaction payload without the end of its transaction"))?;
-        Ok((self.header, ended))
     }
 }
 

@@ -24,6 +24,7 @@ mod intake;
 mod json;
 mod open;
 mod payload;
+mod payload_event;
 mod plan;
 mod query;
 mod rows;

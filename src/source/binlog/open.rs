@@ -53,7 +53,8 @@ impl Opening<'_> {
     }
 
     fn assembler(&self, capture: Capture) -> Assembler {
-        let spill = SpillSettings { scratch: self.settings.scratch.clone(), bytes_max: self.settings.transaction_bytes_max };
+        let spill =
+            SpillSettings { scratch: self.settings.scratch.as_path().into(), bytes_max: self.settings.transaction_bytes_max };
         Assembler::new(self.settings.name.as_str().into(), spill, Arc::new(capture), self.facts.case)
     }
 
@@ -236,7 +237,9 @@ impl Opening<'_> {
             let is_last = session.read(self.settings).await?;
             if let Some(header) = &large {
                 if is_last {
-                    track.skip(header);
+                    if track.pass(header).is_err() {
+                        return Ok(None);
+                    }
                     large = None;
                 }
                 continue;

@@ -23,6 +23,17 @@ struct Status {
     client_collation: Option<u16>,
 }
 
+/// The bytes of the statement alone.
+pub(super) fn statement_bytes(body: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields(body);
+    fields.take(8)?;
+    let database_bytes = usize::from(fields.u8()?);
+    fields.take(2)?;
+    let status_bytes = usize::from(fields.u16()?);
+    fields.take(status_bytes + database_bytes + 1)?;
+    Some(fields.0)
+}
+
 impl Query {
     /// Reads the body of a query event, or of the event that carries a statement-format LOAD DATA.
     pub(super) fn parse(event_kind: u8, body: &[u8]) -> Result<Self, Malformed> {

@@ -5,7 +5,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::source::{Error, Result};
@@ -21,7 +22,7 @@ static NEXT_FILE: AtomicU64 = AtomicU64::new(0);
 /// Where stores spill, and when.
 #[derive(Debug, Clone)]
 pub(super) struct SpillSettings {
-    pub(super) scratch: PathBuf,
+    pub(super) scratch: Arc<Path>,
     /// Bytes of one store that stay in memory.
     pub(super) bytes_max: usize,
 }
@@ -137,7 +138,7 @@ pub(super) struct StoreReader {
     file: Option<BufReader<File>>,
     /// Bytes of the file that were not read yet.
     left: u64,
-    scratch: PathBuf,
+    scratch: Arc<Path>,
 }
 
 impl StoreReader {
@@ -194,7 +195,7 @@ mod tests {
     fn entries_come_back_from_memory_and_from_a_file() {
         let scratch = tempfile::tempdir().unwrap();
         for bytes_max in [usize::MAX, 0, 100, 3000] {
-            let mut store = Store::new(SpillSettings { scratch: scratch.path().to_owned(), bytes_max });
+            let mut store = Store::new(SpillSettings { scratch: scratch.path().into(), bytes_max });
             let expected: Vec<(u8, Vec<u8>)> = (0..50u8).map(|tag| (tag, vec![tag; usize::from(tag) * 3])).collect();
             for (tag, bytes) in &expected {
                 let (head, rest) = bytes.split_at(bytes.len() / 2);
@@ -210,7 +211,7 @@ mod tests {
     fn what_a_savepoint_takes_back_is_gone() {
         let scratch = tempfile::tempdir().unwrap();
         for bytes_max in [usize::MAX, 0, 20] {
-            let mut store = Store::new(SpillSettings { scratch: scratch.path().to_owned(), bytes_max });
+            let mut store = Store::new(SpillSettings { scratch: scratch.path().into(), bytes_max });
             store.push(1, b"kept", b"").unwrap();
             let length = store.len();
             store.push(2, b"rolled", b"back").unwrap();

@@ -16,17 +16,16 @@ use super::table_map::{TableMap, parse_name, table_id};
 /// A server gives a table a new number at every change; old ones are forgotten together.
 const TABLES_MAX: usize = 16 * 1024;
 
+/// How a table's rows are read, or why they cannot be.
+pub(super) type Reading = Result<Arc<Plan>, Arc<(TableName, Problem)>>;
+
 /// What is known of a table number.
 #[derive(Debug, Clone)]
 pub(super) enum Known {
     /// The table is not captured.
     Ignored,
     /// It is, from `since` on.
-    Captured {
-        since: Cut,
-        /// How its rows are read, or why they cannot be.
-        plan: Result<Arc<Plan>, Arc<(TableName, Problem)>>,
-    },
+    Captured { since: Cut, plan: Reading },
 }
 
 #[derive(Debug)]
@@ -113,7 +112,7 @@ impl Tables {
 
 impl Known {
     /// How the rows of a transaction that starts here are read; None where they are not wanted.
-    pub(super) fn at(&self, start: BinlogPosition) -> Option<&Result<Arc<Plan>, Arc<(TableName, Problem)>>> {
+    pub(super) fn at(&self, start: BinlogPosition) -> Option<&Reading> {
         match self {
             Self::Captured { since, plan } if !since.covers(start) => Some(plan),
             _ => None,

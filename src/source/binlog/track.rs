@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::change::BinlogPosition;
 
-use super::event::{Checksum, Description, Event, Malformed, end_offset, file_number, kind, parse_heartbeat, parse_rotate};
+use super::event::{
+    Checksum, Description, Event, Header, Malformed, end_offset, file_number, kind, parse_heartbeat, parse_rotate,
+};
 
 /// The place behind the last event.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub(super) struct Track {
     offset: u64,
     checksum: Checksum,
     is_described: bool,
+    /// The server may leave events out: it was asked by GTIDs.
+    has_gaps: bool,
 }
 
 /// An event with its place.
@@ -35,7 +39,15 @@ impl Track {
     pub(super) fn new(epoch: u32, file_name: &str, offset: u64) -> Self {
         // The server speaks with the checksum that the session asked for until it describes the file.
         let file = file_number(file_name).unwrap_or_default();
-        Self { epoch, file_name: file_name.into(), file, offset, checksum: Checksum::Crc32, is_described: false }
+        Self {
+            epoch,
+            file_name: file_name.into(),
+            file,
+            offset,
+            checksum: Checksum::Crc32,
+            is_described: false,
+            has_gaps: file_name.is_empty(),
+        }
     }
 
     /// The place as a position.
@@ -48,9 +60,18 @@ impl Track {
         &self.file_name
     }
 
-    /// Checks the header of an event whose bytes come in pieces, and moves behind it. For events that stand in a file only.
-    pub(super) fn skip(&mut self, header: &super::event::Header) {
-        self.offset = end_offset(self.offset, header.size, header.end);
+    /// Moves behind an event that stands in the file, and says where it starts.
+    pub(super) fn pass(&mut self, header: &Header) -> Result<BinlogPosition, Malformed> {
+        let end = end_offset(self.offset, header.size, header.end);
+        let start = end - u64::from(header.size);
+        if start != self.offset && !self.has_gaps {
+            return Err(Malformed(format!(
+                "the event that ends at {end} starts at {start} where {} was due: the server left something out",
+                self.offset
+            )));
+        }
+        self.offset = end;
+        Ok(BinlogPosition { offset: start, ..self.position() })
     }
 
     /// Whether the server has described the file: the dump has begun.
@@ -83,8 +104,7 @@ impl Track {
             _ => {}
         }
         if !header.is_artificial() {
-            self.offset = end_offset(self.offset, header.size, header.end);
-            start.offset = self.offset - u64::from(header.size);
+            start = self.pass(&header)?;
         }
         if header.kind == kind::ROTATE {
             let (name, offset) = parse_rotate(event.body)?;
@@ -99,7 +119,12 @@ impl Track {
         if *name != *self.file_name {
             return self.enter(name, offset);
         }
-        let offset = if event.header.kind == kind::HEARTBEAT { end_offset(self.offset, 0, event.header.end) } else { offset };
+        // The older kind has the low 32 bits only.
+        let is_low = event.header.kind == kind::HEARTBEAT;
+        let offset = if is_low { (self.offset & !u64::from(u32::MAX)) | offset } else { offset };
+        if offset > self.offset && !self.has_gaps {
+            return Err(Malformed(format!("the server is at {offset} and sent nothing behind {}", self.offset)));
+        }
         self.offset = self.offset.max(offset);
         Ok(())
     }

@@ -126,11 +126,6 @@ impl Channel {
         Ok(true)
     }
 
-    /// Whether the last piece was not the packet's last.
-    pub(super) fn is_within_packet(&self) -> bool {
-        self.inbox.is_within_packet()
-    }
-
     async fn receive(&mut self, silence: Duration) -> Result<()> {
         let space = self.inbox.space();
         let received = match &mut self.stream {

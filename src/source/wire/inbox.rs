@@ -142,11 +142,6 @@ impl Inbox {
         self.is_piece
     }
 
-    /// Whether the last thing handed out was a piece of a packet that goes on.
-    pub(super) fn is_within_packet(&self) -> bool {
-        self.is_piece
-    }
-
     /// The packet that the last [`Step::Packet`] announced.
     pub(super) fn packet(&self) -> &[u8] {
         match &self.current {

@@ -54,6 +54,8 @@ pub struct WireConnection {
     /// A prepared statement that the next command closes.
     statement: Option<u32>,
     columns: Vec<ColumnDefinition>,
+    /// The last piece was not its packet's last.
+    is_within_packet: bool,
 }
 
 impl std::fmt::Debug for WireConnection {
@@ -90,6 +92,7 @@ impl WireConnection {
             last_error: None,
             statement: None,
             columns: Vec::new(),
+            is_within_packet: false,
         };
         // Asked now, since a remedy that names the account is made where nothing more can be asked.
         let rows = connection.text_rows(ACCOUNT, settings.timeout).await?;
@@ -149,8 +152,8 @@ impl WireConnection {
         if self.state != State::Stream {
             return Err(self.channel.failure("no command was sent whose packets could be read"));
         }
-        let begins = !self.channel.is_within_packet();
         let is_last = self.channel.read_piece(silence).await?;
+        let begins = !std::mem::replace(&mut self.is_within_packet, !is_last);
         if begins && self.channel.packet().first() == Some(&0xff) {
             return Err(self.take_error());
         }

@@ -16,6 +16,7 @@ use super::DumpStream;
 use super::open::open;
 
 mod boundaries;
+mod crafted;
 mod faults;
 mod history;
 mod mutated;

@@ -38,7 +38,7 @@ impl Dice {
 }
 
 fn intake(capture: &Capture, scratch: &std::path::Path) -> Intake {
-    let spill = SpillSettings { scratch: scratch.to_owned(), bytes_max: 2000 };
+    let spill = SpillSettings { scratch: scratch.into(), bytes_max: 2000 };
     let assembler = Assembler::new("shop".into(), spill, Arc::new(capture.clone()), NameCase::Kept);
     let start = crate::change::BinlogPosition { epoch: 0, file: 1, offset: 4 };
     Intake::new(assembler, &Place { start, file_name: "binlog.000001".into() }, "shop".into(), "uuid".to_owned())
@@ -55,12 +55,11 @@ fn feed(intake: &mut Intake, events: &[Vec<u8>], piece: usize) -> Result<usize, 
                 Ok(Received::Ended(ended)) => {
                     let Some(mut transaction) = ended.transaction else { continue };
                     while let Some(part) = transaction.body.next_part().map_err(|error| error.to_string())? {
-                        let is_rows = matches!(part, Part::Rows { .. });
-                        while is_rows {
-                            match transaction.body.next_row(&mut ValueSink::default()) {
-                                Ok(true) => rows += 1,
-                                Ok(false) | Err(_) => break,
-                            }
+                        if !matches!(part, Part::Rows { .. }) {
+                            continue;
+                        }
+                        while matches!(transaction.body.next_row(&mut ValueSink::default()), Ok(true)) {
+                            rows += 1;
                         }
                     }
                 }
@@ -70,6 +69,29 @@ fn feed(intake: &mut Intake, events: &[Vec<u8>], piece: usize) -> Result<usize, 
         }
     }
     Ok(rows)
+}
+
+/// The events with some bytes broken, their sums made right again.
+fn broken(recorded: &[Vec<u8>], seed: u64) -> Vec<Vec<u8>> {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut broken = recorded.to_vec();
+    for _ in 0..=dice.roll(3) {
+        // Not the description of the file, whose numbers all others are read by.
+        let victim = 1 + dice.roll(broken.len() - 1);
+        let event = &mut broken[victim];
+        let place = if dice.roll(8) == 0 { 4 } else { 13 + dice.roll(event.len() - 17) };
+        event[place] = if dice.roll(2) == 0 { event[place] ^ (1 << dice.roll(8)) } else { dice.roll(256) as u8 };
+        if dice.roll(6) == 0 {
+            let length = 23 + dice.roll(event.len() - 22).min(event.len() - 23);
+            event.truncate(length);
+            let size = (length as u32).to_le_bytes();
+            event[9..13].copy_from_slice(&size);
+        }
+        let content = event.len() - 4;
+        let sum = crc32fast::hash(&event[..content]).to_le_bytes();
+        event[content..].copy_from_slice(&sum);
+    }
+    broken
 }
 
 #[tokio::test]
@@ -112,29 +134,12 @@ ALTER TABLE a ADD COLUMN x INT",
         assert_eq!(feed(&mut intake(&capture, bench.scratch.path()), &recorded, piece), Ok(5), "pieces of {piece}");
     }
     let (mut read, mut refused) = (0, 0);
-    for seed in 1..3000u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut broken = recorded.clone();
-        for _ in 0..=dice.roll(3) {
-            // Not the description of the file, whose numbers all others are read by.
-            let victim = 1 + dice.roll(broken.len() - 1);
-            let event = &mut broken[victim];
-            let place = if dice.roll(8) == 0 { 4 } else { 13 + dice.roll(event.len() - 17) };
-            event[place] = if dice.roll(2) == 0 { event[place] ^ (1 << dice.roll(8)) } else { dice.roll(256) as u8 };
-            if dice.roll(6) == 0 {
-                let length = 23 + dice.roll(event.len() - 22).min(event.len() - 23);
-                event.truncate(length);
-                let size = (length as u32).to_le_bytes();
-                event[9..13].copy_from_slice(&size);
-            }
-            let content = event.len() - 4;
-            let sum = crc32fast::hash(&event[..content]).to_le_bytes();
-            event[content..].copy_from_slice(&sum);
-        }
+    for seed in 1..1000u64 {
+        let broken = broken(&recorded, seed);
         match feed(&mut intake(&capture, bench.scratch.path()), &broken, usize::MAX) {
             Ok(_) => read += 1,
             Err(_) => refused += 1,
         }
     }
-    assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    assert!(read > 50 && refused > 50, "{read} read, {refused} refused");
 }

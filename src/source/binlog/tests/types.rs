@@ -16,7 +16,11 @@ CREATE TABLE texts (id INT PRIMARY KEY, a CHAR(5), b VARCHAR(9) CHARACTER SET la
 CREATE TABLE others (id INT PRIMARY KEY, a INT, v INT AS (a + 1) VIRTUAL, s INT AS (a + 2) STORED, hidden INT INVISIBLE DEFAULT 7,
   z JSON, INDEX multi ((CAST(z->'$[*]' AS UNSIGNED ARRAY))), INDEX functional ((a + 3))) ENGINE=InnoDB;
 CREATE TABLE wide (id INT PRIMARY KEY, labels ENUM(MANY));
-CREATE TABLE isam (id INT PRIMARY KEY, a VARCHAR(10)) ENGINE=MyISAM";
+CREATE TABLE isam (id INT PRIMARY KEY, a VARCHAR(10)) ENGINE=MyISAM;
+CREATE TABLE parts (id INT PRIMARY KEY, a INT) PARTITION BY HASH(id) PARTITIONS 3;
+SET sql_generate_invisible_primary_key = ON;
+CREATE TABLE hidden (a INT);
+SET sql_generate_invisible_primary_key = OFF";
 
 const ROWS: &str = "
 INSERT INTO numbers VALUES
@@ -41,7 +45,9 @@ INSERT INTO texts VALUES
 INSERT IGNORE INTO texts (id, h) VALUES (3, 'none');
 INSERT INTO others (id, a, z) VALUES (1, 5, '[1, 2]');
 INSERT INTO wide VALUES (1, 'l1'), (2, 'l299');
-INSERT INTO isam VALUES (1, 'x')";
+INSERT INTO isam VALUES (1, 'x');
+INSERT INTO parts VALUES (1, 1), (2, 2), (3, 3), (4, 4);
+INSERT INTO hidden VALUES (5), (6)";
 
 const CHANGES: &str = "
 UPDATE numbers SET a = a + 1, q = 5, n = NULL WHERE id IN (2, 4);
@@ -49,11 +55,15 @@ UPDATE times SET a = '2024-12-31', g = '00:00:00.5' WHERE id < 3;
 UPDATE texts SET e = x'01020000', j = JSON_SET(j, '$.c', TRUE), c = NULL WHERE id = 1;
 UPDATE others SET a = 6;
 UPDATE isam SET a = 'y';
+UPDATE parts SET id = id + 10, a = 7;
+ALTER TABLE parts ADD INDEX i (a);
+DELETE FROM parts WHERE id = 12;
+DELETE FROM hidden WHERE a = 5;
 DELETE FROM times WHERE id = 3;
 UPDATE wide SET id = id + 1 ORDER BY id DESC;
 DELETE FROM texts WHERE id = 3";
 
-const NAMES: [&str; 6] = ["numbers", "times", "texts", "others", "wide", "isam"];
+const NAMES: [&str; 8] = ["numbers", "times", "texts", "others", "wide", "isam", "parts", "hidden"];
 
 async fn types_come_alike(options: &[&str]) {
     let mut bench = Bench::start(options).await;
