@@ -333,7 +333,7 @@ impl ChangeLog for MemoryLog {
 
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()> {
         self.run(None, |state| {
-            let found = state.topic(topic)?;
+            let Some(found) = state.topics.get_mut(topic) else { return Ok(()) };
             let firsts = || found.partitions.iter().map(|partition| partition.first).collect();
             let fresh = || Reading { active, offsets: firsts() };
             found.consumers.entry(consumer.clone()).or_insert_with(fresh).active = active;
@@ -343,7 +343,7 @@ impl ChangeLog for MemoryLog {
 
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
         self.run(None, |state| {
-            let found = state.topic(topic)?;
+            let Some(found) = state.topics.get_mut(topic) else { return Ok(()) };
             found.consumers.remove(consumer);
             let freed = found.release();
             state.bytes -= freed;

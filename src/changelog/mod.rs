@@ -132,9 +132,10 @@ pub trait ChangeLog: Send + Sync {
     -> Result<Vec<Record>>;
     /// Registers a consumer, or moves it on: below these offsets (one per partition) it needs nothing any more. Never moves it back.
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
-    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted.
+    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic that is not
+    /// there is fine.
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
-    /// Forgets a consumer.
+    /// Forgets a consumer. A topic that is not there is fine.
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;
     /// Removes the topic with its records and consumers. A topic that is not there is fine.
     async fn remove_topic(&self, topic: &str) -> Result<()>;

@@ -83,7 +83,8 @@ impl Assembled {
         if need == Need::Everything {
             empty(&config.scratch)?;
         }
-        let lake = ObjectLake::open(lake_settings(&config, &parts, Arc::clone(&clock))).map_err(|error| Failed::from_failure(&error))?;
+        let lake =
+            ObjectLake::open(lake_settings(&config, &parts, Arc::clone(&clock))).map_err(|error| Failed::from_failure(&error))?;
         let changelog: Option<Arc<dyn ChangeLog>> = match need {
             Need::Everything => {
                 let directory = config.changelog.directory.clone();
@@ -158,7 +159,8 @@ impl Assembled {
         }
         for source in &self.sources {
             let findings = source.source.preflight(&[]).await.map_err(|error| Failed::from_failure(&error))?;
-            if let Some(zone) = findings.iter().find(|finding| finding.subject == "time_zone" && finding.severity > Severity::Ok) {
+            if let Some(zone) = findings.iter().find(|finding| finding.subject == "time_zone" && finding.severity > Severity::Ok)
+            {
                 return Err(Failed(format!(
                     "source {}: {}; `lake.datetime_zone` has no default then\n  remedy: set `lake.datetime_zone` to the zone that DATETIME columns are meant in, e.g. `UTC`",
                     source.name, zone.message

@@ -29,7 +29,11 @@ async fn ledger(rooms: &Assembled, state: &TableState) -> Result<Value, Failed> 
         CaptureState::On { since } => (Some(since), None),
         CaptureState::Ended { since, until } => (Some(since), Some(until)),
     };
-    let chunks = rooms.metadata.chunks(&state.source, &state.table, state.generation).await.map_err(|error| Failed::from_failure(&error))?;
+    let chunks = rooms
+        .metadata
+        .chunks(&state.source, &state.table, state.generation)
+        .await
+        .map_err(|error| Failed::from_failure(&error))?;
     let chunks: Vec<Value> = chunks
         .iter()
         .map(|chunk| {
@@ -47,7 +51,8 @@ async fn ledger(rooms: &Assembled, state: &TableState) -> Result<Value, Failed> 
     let mut lake_tables = Vec::new();
     for spec in targets::targets(state) {
         let history = rooms.lake.history(&spec.name, spec.generation).await.map_err(|error| Failed::from_failure(&error))?;
-        let first_live = history.iter().find(|entry| entry.point.as_ref().is_some_and(|point| point.publish)).map(|entry| entry.seq);
+        let first_live =
+            history.iter().find(|entry| entry.point.as_ref().is_some_and(|point| point.publish)).map(|entry| entry.seq);
         lake_tables.push(json!({ "lake_table": spec.name.to_string(), "first_live_commit": first_live, "commits": history }));
     }
     Ok(json!({

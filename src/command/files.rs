@@ -12,7 +12,9 @@ pub(crate) async fn run(config: &Path, table: &str, changelog: bool, json: bool)
     let specs = binlake::pipeline::targets::targets(&state);
     let wanted = match (state.mode.as_str(), changelog) {
         ("mirror", true) => {
-            return Err(Failed(format!("{table} has mode `mirror`: it keeps no changelog table\n  remedy: set `mode: both` and rebuild it")));
+            return Err(Failed(format!(
+                "{table} has mode `mirror`: it keeps no changelog table\n  remedy: set `mode: both` and rebuild it"
+            )));
         }
         ("both", true) => specs.last(),
         _ => specs.first(),

@@ -25,9 +25,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> ExitCode {
             start_log(log, "warn");
             check::run(&file.config, &check::Options { offline, strict, json, print_config }).await
         }
-        Command::Run { file, until_caught_up } => {
-            run::run(&file.config, until_caught_up, log).await
-        }
+        Command::Run { file, until_caught_up } => run::run(&file.config, until_caught_up, log).await,
         Command::Status { file, json } => {
             start_log(log, "warn");
             status::run(&file.config, json).await
@@ -99,7 +97,8 @@ pub(crate) type Outcome = Result<bool, Failed>;
 /// Log lines go to standard error; `RUST_LOG` overrides the level.
 pub(crate) fn start_log(format: LogFormat, level: &str) {
     use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     let done = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_writer(std::io::stderr).try_init(),

@@ -28,7 +28,11 @@ pub(crate) async fn run(tables: &Tables, kind: RequestKind) -> Outcome {
         return Ok(true);
     }
     for state in &states {
-        let when = if running { "the daemon takes it up within a second" } else { "no daemon is running: it takes effect at the next start" };
+        let when = if running {
+            "the daemon takes it up within a second"
+        } else {
+            "no daemon is running: it takes effect at the next start"
+        };
         print(&format!("{word} {}: {when}\n", state.table))?;
     }
     Ok(true)

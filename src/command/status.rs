@@ -10,7 +10,7 @@ use binlake::pipeline::targets;
 use binlake::source::{Checkpoint, Sample};
 use serde::Serialize;
 
-use super::assemble::{AssembledSource, Assembled, Need};
+use super::assemble::{Assembled, AssembledSource, Need};
 use super::{Failed, Outcome, print};
 
 /// How long the server may take to tell its end.
@@ -154,8 +154,7 @@ fn age(now_ms: u64, time_us: i64) -> f64 {
 
 async fn table_report(rooms: &Assembled, table: &TableState, lag: Option<f64>) -> Result<TableReport, Failed> {
     let failure = |error: &binlake::metadata::Error| Failed::from_failure(error);
-    let chunks =
-        rooms.metadata.chunks(&table.source, &table.table, table.generation).await.map_err(|error| failure(&error))?;
+    let chunks = rooms.metadata.chunks(&table.source, &table.table, table.generation).await.map_err(|error| failure(&error))?;
     let specs = targets::targets(table);
     let committed = match specs.first() {
         Some(spec) => rooms.lake.published(&spec.name).await.map_err(|error| Failed::from_failure(&error))?,
@@ -170,7 +169,9 @@ async fn table_report(rooms: &Assembled, table: &TableState, lag: Option<f64>) -
     };
     let (reason, remedy) = match &table.phase {
         Phase::Parked { parked, .. } => (Some(parked.reason.clone()), Some(parked.remedy.clone())),
-        Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. } | Phase::Paused { .. } => (None, None),
+        Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. } | Phase::Paused { .. } => {
+            (None, None)
+        }
     };
     let phase = match (&table.phase, table.generation > 1 && committed.is_some()) {
         (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. }, true) => "rebuilding".to_owned(),
@@ -204,8 +205,7 @@ async fn table_report(rooms: &Assembled, table: &TableState, lag: Option<f64>) -
 /// The table has taken everything that its topic holds below `published`.
 async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<bool, Failed> {
     let Some(point) = committed.and_then(|committed| committed.point.as_ref()) else { return Ok(false) };
-    let known =
-        rooms.metadata.published(&table.source, &table.topic).await.map_err(|error| Failed::from_failure(&error))?;
+    let known = rooms.metadata.published(&table.source, &table.topic).await.map_err(|error| Failed::from_failure(&error))?;
     let Some((published, ends)) = known else { return Ok(false) };
     let passed = |cut: Cut| cut >= published.position;
     Ok(passed(point.position) || point.offsets.iter().zip(&ends).all(|(offset, end)| offset >= end))
@@ -221,7 +221,8 @@ fn for_people(report: &Report) -> String {
     let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} s"));
     let mut text = String::new();
     for source in &report.sources {
-        let place = source.position.as_ref().map_or_else(|| "not started".to_owned(), |place| format!("{}:{}", place.file, place.offset));
+        let place =
+            source.position.as_ref().map_or_else(|| "not started".to_owned(), |place| format!("{}:{}", place.file, place.offset));
         text.push_str(&format!("source {}  at {place}  lag {}", source.name, seconds(source.lag_seconds)));
         text.push_str(if report.daemon_running { "\n" } else { "  (no daemon is running)\n" });
         if let Some(reason) = &source.reason {
@@ -239,7 +240,10 @@ fn for_people(report: &Report) -> String {
             ));
             if table.phase == "snapshotting" || table.phase == "rebuilding" {
                 let snapshot = &table.snapshot;
-                text.push_str(&format!("      {} of {} chunks, {} rows\n", snapshot.chunks_done, snapshot.chunks_total, snapshot.rows));
+                text.push_str(&format!(
+                    "      {} of {} chunks, {} rows\n",
+                    snapshot.chunks_done, snapshot.chunks_total, snapshot.rows
+                ));
             }
             if let Some(reason) = &table.reason {
                 text.push_str(&format!("      {reason}\n      remedy: {}\n", table.remedy.as_deref().unwrap_or("-")));

@@ -4,7 +4,7 @@
 //! turned, text and bytes escaped and ended so that no key is a prefix of another. The encoding is one to one: two rows have the same
 //! stored key exactly when their key columns hold the same lake values. A key whose first column is an integer keeps that order, so
 //! that rows that are inserted last lie last; any other key is preceded by a hash of these bytes, which spreads rows evenly over
-//! segments however the keys look. Hash and encoding stand in the footers of files: they never change ([`tests`] has golden bytes).
+//! segments however the keys look. Hash and encoding stand in the footers of files: they never change (a test has golden bytes).
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{self as types, DataType, TimeUnit};

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use binlake::change::{ColumnType, SystemClock, TableName, Value};
@@ -56,7 +55,6 @@ pub(crate) struct World {
     pending: Vec<Flushed>,
     seen: BTreeMap<String, (u32, u64)>,
     coverage: Coverage,
-    faults: Arc<AtomicU64>,
     next: i64,
     _directory: tempfile::TempDir,
 }
@@ -99,7 +97,6 @@ impl World {
             pending: Vec::new(),
             seen: BTreeMap::new(),
             coverage: Coverage::default(),
-            faults: Arc::default(),
             next: 0,
             _directory: directory,
         }
@@ -114,7 +111,6 @@ impl World {
             self.daemon_life().await;
         }
         self.settle().await;
-        self.coverage.faults = self.faults.load(Ordering::Relaxed);
         self.coverage
     }
 

@@ -44,7 +44,7 @@ pub(super) fn is_registered(connection: &Connection, name: &str, consumer: &Cons
 
 /// Marks a consumer as active or not. One that is not registered yet is, and needs everything that is there.
 pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consumer, active: bool) -> Outcome<()> {
-    let topic = store::topic(connection, name)?;
+    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
     register(connection, &topic, consumer)?;
     connection
         .prepare_cached(
@@ -62,23 +62,28 @@ pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consume
 
 /// Forgets a consumer, and releases what the others do not need.
 pub(super) fn forget(connection: &Connection, name: &str, consumer: &Consumer) -> Outcome<()> {
-    let topic = store::topic(connection, name)?;
+    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
     connection.prepare_cached("DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2")?.execute((topic.id, &consumer.0))?;
     release(connection, &topic)
 }
 
 /// Removes a topic with all it has.
 pub(super) fn remove_topic(connection: &Connection, name: &str) -> Outcome<()> {
-    let topic = match store::topic(connection, name) {
-        Err(Failed::Log(Error::Missing { .. })) => return Ok(()),
-        other => other?,
-    };
+    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
     connection
         .prepare_cached("UPDATE usage SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1)")?
         .execute([topic.id])?;
     connection.prepare_cached("DELETE FROM blocks WHERE topic_id = ?1")?.execute([topic.id])?;
     connection.prepare_cached("DELETE FROM topics WHERE topic_id = ?1")?.execute([topic.id])?;
     Ok(())
+}
+
+/// A topic that is not there holds nothing for anyone.
+fn topic_if_there(connection: &Connection, name: &str) -> Outcome<Option<Topic>> {
+    match store::topic(connection, name) {
+        Err(Failed::Log(Error::Missing { .. })) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 fn register(connection: &Connection, topic: &Topic, consumer: &Consumer) -> Outcome<()> {

@@ -165,7 +165,7 @@ async fn merge_runs(
     rewrite: &mut Rewrite,
     limits: Limits,
 ) -> Result<()> {
-    let mut readers: Vec<RunFiles> = runs.iter().map(|run| RunFiles::new(run)).collect();
+    let mut readers: Vec<RunFiles> = runs.iter().map(RunFiles::new).collect();
     let mut fold = Fold::new(readers.len());
     loop {
         while let Some(index) = fold.wanting() {

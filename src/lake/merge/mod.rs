@@ -117,7 +117,7 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
                 rewrite.segment(context, &before, limits).await?;
             }
             rewrite.segment(context, segment, limits).await?;
-        } else if rewrite.output.is_open() && small_together(context, bytes).is_some_and(|room| rewrite.open_bytes() <= room) {
+        } else if rewrite.output.is_open() && small_together(context, rewrite.open_bytes()).is_some_and(|room| bytes <= room) {
             rewrite.segment(context, segment, limits).await?;
         } else {
             rewrite.close(context, limits).await?;
@@ -140,12 +140,13 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
     })
 }
 
-/// How large a neighbour may be for a segment of `bytes` to be put together with it: together they stay well below the size at which a
-/// segment splits, so that nothing is merged and split in turns. So two neighbours that were ever rewritten are more than three quarters
-/// of a file together, which bounds the number of files by the table's bytes.
+/// How large a neighbour may be for a segment of `bytes`, which is rewritten, to go together with it: a small one always, for the rewritten
+/// one may have shrunk; else both must stay well below the size at which a segment splits, so that nothing is merged and split in turns.
+/// Whatever lies beside a segment that is rewritten is therefore not small, which bounds the number of files by the table's bytes.
 fn small_together(context: &MergeContext<'_>, bytes: u64) -> Option<u64> {
+    let aim = context.settings.file_bytes;
     match context.layout {
         Layout::Single => None,
-        Layout::Segments => (context.settings.file_bytes / 4 * 3).checked_sub(bytes),
+        Layout::Segments => Some((aim / 4 * 3).saturating_sub(bytes).max(aim / 4)),
     }
 }

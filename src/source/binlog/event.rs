@@ -201,6 +201,7 @@ impl Description {
         }
         for (kind, expected) in [(kind::TABLE_MAP, 8), (kind::WRITE_ROWS_V1, 8), (kind::WRITE_ROWS, 10)] {
             match lengths.get(usize::from(kind) - 1) {
+                // Newer servers give those that they do not write any more no length at all.
                 Some(length) if *length != expected && *length != 0 => {
                     return Err(Malformed(format!("events of type {kind} have a fixed part of {length} bytes, not {expected}")));
                 }

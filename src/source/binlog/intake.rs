@@ -118,7 +118,9 @@ impl Intake {
                 self.large = Header::parse(piece).map(Large::Skipped);
                 return Ok(Received::Nothing);
             }
-            let is_payload = piece.get(4) == Some(&kind::TRANSACTION_PAYLOAD) && !self.is_below_boundary();
+            let is_payload = (is_last || piece.len() >= HEADER_BYTES)
+                && piece.get(4) == Some(&kind::TRANSACTION_PAYLOAD)
+                && !self.is_below_boundary();
             if is_payload {
                 let large = LargePayload::begin(piece, self.track.checksum())?;
                 return self.take_payload(Box::new(large), piece, is_last);
@@ -142,7 +144,7 @@ impl Intake {
             Large::Gathered(mut gathered) => {
                 gathered.extend_from_slice(piece);
                 if is_last {
-                    return self.take_event(&gathered);
+                    return self.take(&gathered, true);
                 }
                 self.large = Some(Large::Gathered(gathered));
                 Ok(Received::Nothing)

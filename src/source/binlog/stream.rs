@@ -54,6 +54,11 @@ impl DumpStream {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_within_transaction(&self) -> bool {
+        self.intake.assembler.is_inside()
+    }
+
     /// Begins the dump again at the boundary.
     async fn begin_again(&mut self) -> Result<()> {
         let mut session = Session::connect(&self.settings).await?;

@@ -65,11 +65,19 @@ pub(super) struct MappedColumn<'a> {
 
 impl MappedColumn<'_> {
     fn is_number(&self) -> bool {
-        matches!(self.kind, w::TINY | w::SHORT | w::INT24 | w::LONG | w::LONGLONG | w::NEWDECIMAL | w::FLOAT | w::DOUBLE | w::YEAR)
+        // YEAR counts as a number here, and as an unsigned one.
+        matches!(
+            self.kind,
+            w::TINY | w::SHORT | w::INT24 | w::LONG | w::LONGLONG | w::NEWDECIMAL | w::FLOAT | w::DOUBLE | w::YEAR
+        )
     }
 
+    /// VECTOR counts as a string of bytes.
     fn is_string(&self) -> bool {
-        matches!(self.kind, w::STRING | w::VAR_STRING | w::VARCHAR | w::BLOB | w::TINY_BLOB | w::MEDIUM_BLOB | w::LONG_BLOB)
+        matches!(
+            self.kind,
+            w::STRING | w::VAR_STRING | w::VARCHAR | w::BLOB | w::TINY_BLOB | w::MEDIUM_BLOB | w::LONG_BLOB | w::VECTOR
+        )
     }
 
     fn has_labels(&self) -> bool {

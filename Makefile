@@ -1,0 +1,31 @@
+# What can be done with a checkout. `make` alone prints this list.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test test-all lint servers clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## binlake at work on a real MySQL: a school under load, its renewal report out of MySQL and out of the lake
+	@tests/demo/demo.sh
+
+build: ## the release binary, target/release/binlake
+	cargo build --release --locked
+
+servers: ## what the tests need beside the toolchains, into the cache: a MySQL server, a Python with DuckDB
+	tests/servers/mysql.sh install
+	tests/servers/python.sh
+
+test: servers ## everything that holds the product together, from unit to end to end
+	cargo test --locked --lib --bins --tests --examples --no-fail-fast
+	cargo test --locked --doc
+
+test-all: test ## the tests, and those that are long or heavy
+	cargo test --locked --tests --no-fail-fast -- --ignored
+
+lint: ## format and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+clean: ## what a build leaves; the cache of downloads stays
+	cargo clean

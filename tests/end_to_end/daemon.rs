@@ -1,0 +1,108 @@
+//! A running `binlake run`: started, watched through `status --json`, stopped in order or killed.
+
+use std::fs::OpenOptions;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::scene::{LOOK_INTERVAL, Scene, Status};
+
+/// How long any state may take to come.
+const STATE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long SIGTERM may take: ten seconds by contract, and some for a busy machine.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A daemon of a scene.
+#[derive(Debug)]
+pub(crate) struct Daemon<'a> {
+    scene: &'a Scene,
+    child: Child,
+    ended: bool,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts it; it is not ready for anything yet.
+    pub(crate) fn start(scene: &'a Scene) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(scene.log()).unwrap();
+        let child = scene.command(&["run"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        std::fs::write(scene.path("daemon.pid"), child.id().to_string()).unwrap();
+        Self { scene, child, ended: false }
+    }
+
+    /// Waits for a state that `status --json` shows.
+    pub(crate) fn wait_for(&mut self, what: &str, mut reached: impl FnMut(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + STATE_LIMIT;
+        loop {
+            let asked = self.scene.ask_status();
+            match asked {
+                Ok(status) if reached(&status) => return status,
+                _ => {}
+            }
+            if let Some(ended) = self.child.try_wait().unwrap() {
+                self.ended = true;
+                panic!("the daemon ended ({ended}) while the test waited for {what}");
+            }
+            assert!(Instant::now() < deadline, "no {what} within {STATE_LIMIT:?}: {asked:?}");
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Waits until all these tables are live again: they may be parked at first.
+    pub(crate) fn wait_live_again(&mut self, tables: &[String]) {
+        self.wait_for("live tables", |status| status.all_live(tables));
+    }
+
+    /// Waits until all these tables are live; none may park on the way.
+    pub(crate) fn wait_live(&mut self, tables: &[String]) {
+        self.wait_for("live tables", |status| {
+            for table in tables {
+                if let Some(reason) = status.parked(table) {
+                    panic!("{table} is parked: {reason}");
+                }
+            }
+            status.all_live(tables)
+        });
+    }
+
+    /// Waits until a table is parked, and answers reason and remedy in one text.
+    pub(crate) fn wait_parked(&mut self, table: &str) -> String {
+        self.wait_for("parked table", |status| status.phase(table) == "parked").parked(table).unwrap()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// SIGKILL, at this very moment.
+    pub(crate) fn kill(mut self) {
+        assert!(self.runs(), "the daemon had ended by itself");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.ended = true;
+    }
+
+    /// SIGTERM; it has to end well, and in time.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let deadline = Instant::now() + STOP_LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the daemon did not end within {STOP_LIMIT:?} of SIGTERM");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        self.ended = true;
+        assert!(status.success(), "the daemon ended with {status} after SIGTERM");
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if !self.ended && self.child.kill().is_ok() {
+            self.child.wait().ok();
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Tables that come and go in the YAML, and what an operator does to them: pause, resume, rebuild.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use serde_json::json;
+
+use crate::daemon::Daemon;
+use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
+use crate::lake::Reader;
+use crate::scene::Scene;
+use crate::server::Server;
+
+/// Something that inserts, updates and deletes rows of `database.one`, `.two`, … one after another until it is told to stop. Ids are
+/// never used twice.
+struct Trickle {
+    stop: Arc<AtomicBool>,
+    next: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Trickle {
+    async fn start(server: &Server, tables: &[String]) -> Self {
+        let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1001)));
+        let mut connection = server.connect().await;
+        let (tables, stopped, ids) = (tables.to_vec(), Arc::clone(&stop), Arc::clone(&next));
+        let task = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                let id = ids.fetch_add(1, Ordering::Relaxed);
+                for table in &tables {
+                    let change = match id % 3 {
+                        0 => format!("DELETE FROM {table} WHERE id = {}", id - 500),
+                        1 => {
+                            format!("UPDATE {table} SET note = 'changed by {id}' WHERE id BETWEEN {} AND {}", id - 400, id - 395)
+                        }
+                        _ => format!("INSERT INTO {table} VALUES ({id}, NULL)"),
+                    };
+                    connection.query_drop(change).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            connection.disconnect().await.unwrap();
+        });
+        Self { stop, next, task }
+    }
+
+    /// Waits until every table was changed so many more times.
+    async fn steps(&self, count: u64) {
+        let goal = self.next.load(Ordering::Relaxed) + count;
+        let wait = async {
+            while self.next.load(Ordering::Relaxed) < goal {
+                assert!(!self.task.is_finished(), "the trickle ended");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the trickle goes on");
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+    }
+}
+
+/// A database with tables of a thousand rows, and their names.
+async fn prepared(database: &str, tables: &[&str], key: &str) -> (&'static Server, Vec<String>) {
+    let server = Server::shared();
+    server.create_database(database).await;
+    let names: Vec<String> = tables.iter().map(|table| format!("{database}.{table}")).collect();
+    let rows: Vec<String> = (1..=1000).map(|id| format!("({id},'row {id}')")).collect();
+    for table in &names {
+        server
+            .execute(&[
+                format!("CREATE TABLE {table} (id INT NOT NULL {key}, note VARCHAR(40) NULL)"),
+                format!("INSERT INTO {table} VALUES {}", rows.join(",")),
+            ])
+            .await;
+    }
+    (server, names)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_a_key_is_kept_as_a_changelog() {
+    let (server, tables) = prepared("keyless", &["one"], "").await;
+    let scene = Scene::new(server, &["{table: keyless.one, mode: changelog}"]);
+    let trickle = Trickle::start(server, &tables).await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    trickle.steps(200).await;
+    trickle.stop().await;
+    daemon.stop();
+    scene.catch_up();
+    assert_no_duplicates(&scene, "keyless.one");
+    assert_changelog_leads_to(&scene, server, "keyless.one", "id", &["id", "note"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_added_and_removed_between_two_runs() {
+    let (server, tables) = prepared("listed", &["one", "two", "three"], "PRIMARY KEY").await;
+    let trickle = Trickle::start(server, &tables).await;
+    let mut scene = Scene::new(server, &["{table: listed.one}", "{table: listed.two}"]);
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables[..2]);
+    daemon.stop();
+    let left = scene.files("listed.two");
+
+    scene.edit(|yaml| yaml.tables = vec!["{table: listed.one}".to_owned(), "{table: listed.three}".to_owned()]);
+    let mut daemon = Daemon::start(&scene);
+    let now = [tables[0].clone(), tables[2].clone()];
+    daemon.wait_live(&now);
+    trickle.steps(100).await;
+    daemon.stop();
+    scene.catch_up();
+    assert!(
+        left.iter().all(|file| std::path::Path::new(file.trim_start_matches("file://")).exists()),
+        "files of a removed table"
+    );
+    let first_generation = |table: &str| scene.files(table).iter().all(|file| file.contains("/g0001/"));
+    assert!(first_generation("listed.one"), "a table that stayed was built anew");
+
+    // Its changes were not captured in between: it gets a new generation.
+    scene.edit(|yaml| yaml.tables = vec!["{table: listed.*}".to_owned()]);
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    trickle.stop().await;
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+    assert!(scene.files("listed.one").iter().all(|file| file.contains("/g0001/")), "a table that stayed was built anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_a_pattern_matches_later_is_taken_up_at_the_next_start() {
+    let (server, mut tables) = prepared("patterns", &["one"], "PRIMARY KEY").await;
+    let scene = Scene::new(server, &["{table: patterns.*}"]);
+    scene.catch_up();
+    server.execute(&["CREATE TABLE patterns.two (id INT NOT NULL PRIMARY KEY, note VARCHAR(40))"]).await;
+    server.execute(&["INSERT INTO patterns.two VALUES (1,'x'),(2,NULL)"]).await;
+    scene.catch_up();
+    tables.push("patterns.two".to_owned());
+    assert_equal(&scene, server, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_table_stands_still_and_goes_on_where_it_was() {
+    let (server, tables) = prepared("paused", &["one", "two"], "PRIMARY KEY").await;
+    let scene = Scene::new(server, &["{table: paused.*}"]);
+    let trickle = Trickle::start(server, &tables).await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    scene.good(&["pause", "paused.one"]);
+    daemon.wait_for("paused table", |status| status.phase("paused.one") == "paused");
+    let (files, before) = (scene.files("paused.one"), scene.status().commit("paused.two"));
+    daemon.wait_for("commits of the other table", |status| status.commit("paused.two") > before.map(|seq| seq + 2));
+    assert_eq!(scene.files("paused.one"), files, "a paused table was committed to");
+    scene.good(&["resume", "paused.one"]);
+    daemon.wait_live(&tables);
+    trickle.stop().await;
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+    assert!(scene.files("paused.one").iter().all(|file| file.contains("/g0001/")), "a resumed table was built anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_swaps_whole_generations_under_its_readers() {
+    let (server, tables) = prepared("rebuilt", &["one"], "PRIMARY KEY").await;
+    let scene = Scene::new(server, &["{table: rebuilt.one}"]);
+    let trickle = Trickle::start(server, &tables).await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    scene.good(&["rebuild", "rebuilt.one"]);
+    let mut reader = Reader::start();
+    let generation = |files: &[String], name: &str| files.iter().all(|file| file.contains(name));
+    // Readers see the old generation whole, then the new one whole.
+    daemon.wait_for("second generation", |_| {
+        let files = scene.files("rebuilt.one");
+        let (old, new) = (generation(&files, "/g0001/"), generation(&files, "/g0002/"));
+        assert!(!files.is_empty() && (old || new), "readers see parts of two generations: {files:?}");
+        let rows = reader.query("SELECT count(*), count(DISTINCT id) FROM one", &[("one", &files)]);
+        assert!(rows[0][0] == rows[0][1] && rows[0][0].as_u64() > Some(500), "a reader saw {rows:?}");
+        new
+    });
+    daemon.wait_live(&tables);
+    trickle.stop().await;
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_goes_away_and_comes_back() {
+    let server = Server::start(&[]).await;
+    server.create_database("away").await;
+    server
+        .execute(&[
+            "CREATE TABLE away.one (id INT NOT NULL PRIMARY KEY, note VARCHAR(40))",
+            "INSERT INTO away.one VALUES (1,'x')",
+        ])
+        .await;
+    let tables = ["away.one".to_owned()];
+    let scene = Scene::new(&server, &["{table: away.one}"]);
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    server.stop();
+    server.start_again();
+    server.execute(&["INSERT INTO away.one VALUES (2,'after the restart')"]).await;
+    daemon.wait_for("row from after the restart", |_| {
+        let files = scene.files("away.one");
+        !files.is_empty() && json!(Reader::start().query("SELECT count(*) FROM one", &[("one", &files)])) == json!([[2]])
+    });
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, &server, &tables).await;
+}

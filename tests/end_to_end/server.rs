@@ -1,0 +1,130 @@
+//! A real MySQL server for a test, by `tests/servers/mysql.sh`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+
+use crate::keeper::Keeper;
+
+/// The user binlake connects as, and its password.
+pub(crate) const USER: &str = "binlake";
+/// See [`USER`]; with signs that a shell, YAML or a URL would trip over.
+pub(crate) const PASSWORD: &str = "p@ss: #$word'/?";
+
+/// All rights that binlake asks for.
+pub(crate) const RIGHTS: &str = "SELECT, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN, XA_RECOVER_ADMIN";
+
+/// A running server with data of its own.
+#[derive(Debug)]
+pub(crate) struct Server {
+    directory: PathBuf,
+    port: u16,
+    options: Vec<String>,
+    _keeper: Keeper,
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/mysql.sh")
+}
+
+/// A port that nobody listens on at this moment.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    /// Starts a server with `options` for mysqld beside the defaults of the script, and makes the user [`USER`].
+    pub(crate) async fn start(options: &[&str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("binlake-server.").tempdir().unwrap().keep();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let arguments = [script().to_str().unwrap().to_owned(), directory.to_str().unwrap().to_owned()];
+        let keeper = Keeper::new(r#""$1" kill "$2"; rm -rf "$2""#, &[&arguments[0], &arguments[1]]);
+        let mut server = Self { directory, port: 0, options, _keeper: keeper };
+        // Another process may take the port between the choice and the start.
+        for _ in 0..3 {
+            server.port = free_port();
+            if server.launch() {
+                server.create_user(USER, RIGHTS).await;
+                return server;
+            }
+        }
+        panic!("the MySQL server did not start: see above");
+    }
+
+    /// The server that tests share which need nothing special of one.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            // Called from within a runtime, which must not be blocked on: another thread has another runtime.
+            std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(Self::start(&[]))).join().unwrap()
+        })
+    }
+
+    fn launch(&self) -> bool {
+        let started = Command::new(script())
+            .arg("start")
+            .args([self.directory.as_os_str(), self.port.to_string().as_ref()])
+            .args(&self.options)
+            .status()
+            .unwrap();
+        started.success()
+    }
+
+    /// Stops it in order; its data stay.
+    pub(crate) fn stop(&self) {
+        assert!(Command::new(script()).arg("stop").arg(&self.directory).status().unwrap().success());
+    }
+
+    /// Starts it again with the same data and port.
+    pub(crate) fn start_again(&self) {
+        assert!(self.launch(), "the MySQL server did not start again");
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The authority that signed the certificate it made for itself.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.directory.join("data/ca.pem")
+    }
+
+    /// A connection as root, in UTC and with MySQL's strict defaults.
+    pub(crate) async fn connect(&self) -> Conn {
+        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(self.port).user(Some("root")).prefer_socket(false);
+        let mut connection = Conn::new(opts).await.unwrap();
+        connection.query_drop("SET SESSION time_zone = '+00:00'").await.unwrap();
+        connection
+    }
+
+    /// Runs statements as root, one after another.
+    pub(crate) async fn execute<S: AsRef<str>>(&self, statements: &[S]) {
+        let mut connection = self.connect().await;
+        for statement in statements {
+            if let Err(error) = connection.query_drop(statement.as_ref()).await {
+                panic!("{}: {error}", statement.as_ref());
+            }
+        }
+        connection.disconnect().await.unwrap();
+    }
+
+    /// A user with the password [`PASSWORD`] and rights on everything.
+    pub(crate) async fn create_user(&self, user: &str, rights: &str) {
+        let password = PASSWORD.replace('\'', "''");
+        self.execute(&[
+            format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'"),
+            format!("GRANT {rights} ON *.* TO '{user}'@'%'"),
+        ])
+        .await;
+    }
+
+    /// A fresh database.
+    pub(crate) async fn create_database(&self, name: &str) {
+        self.execute(&[format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")]).await;
+    }
+}

@@ -1,0 +1,61 @@
+//! Four writers through the whole snapshot and after it: at the end every mirror is what `SELECT *` shows.
+
+use crate::daemon::Daemon;
+use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
+use crate::scene::Scene;
+use crate::server::Server;
+use crate::workload::{self, SHAPES, Workload};
+
+/// Rows that every table starts with.
+const ROWS: usize = 3000;
+
+/// The tables whose changes are kept as well.
+const BOTH: [&str; 3] = ["ordinary", "composite", "unicode"];
+
+/// Items of the YAML: every table a mirror, some with a changelog beside it.
+fn items(database: &str) -> Vec<String> {
+    let both = BOTH.iter().map(|table| format!("{{table: {database}.{table}, mode: both}}"));
+    both.chain([format!("{{table: {database}.*}}")]).collect()
+}
+
+/// The whole way, on a server with these options.
+async fn equal_under_writers(database: &str, seed: u64, options: &[&str]) {
+    let server = Server::start(options).await;
+    workload::prepare(&server, database, &SHAPES, ROWS).await;
+    let scene = Scene::new(&server, &items(database));
+    let tables = workload::names(database, &SHAPES);
+
+    let load = Workload::start(&server, database, &SHAPES, seed).await;
+    load.commits(50).await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    load.commits(1000).await;
+    assert!(daemon.runs());
+    load.stop().await;
+    daemon.stop();
+
+    scene.catch_up();
+    let status = scene.status();
+    assert!(status.all_live(&tables), "{}", status.0);
+    assert_equal(&scene, &server, &tables).await;
+    for table in BOTH.map(|table| format!("{database}.{table}")) {
+        assert_no_duplicates(&scene, &table);
+    }
+    assert_changelog_leads_to(&scene, &server, &format!("{database}.ordinary"), "id", &["id", "n", "amount", "note"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_are_equal_with_gtids() {
+    equal_under_writers("with_gtids", 11, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_are_equal_without_gtids() {
+    equal_under_writers("without_gtids", 12, &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_are_equal_with_compressed_transactions() {
+    let options = ["--binlog-transaction-compression=ON", "--binlog-order-commits=OFF", "--max-binlog-size=1048576"];
+    equal_under_writers("compressed", 13, &options).await;
+}

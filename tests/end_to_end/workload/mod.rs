@@ -1,0 +1,236 @@
+//! Writers that do what applications do to tables, and a few things that only tests do.
+//!
+//! Every writer is a connection with dice of its own. A transaction is one to six statements on any of the tables, ended by COMMIT,
+//! ROLLBACK, a partial rollback to a savepoint, or as an XA transaction. What MySQL refuses (a duplicate key, a deadlock) is part of it.
+
+mod tables;
+mod types;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+
+use crate::server::Server;
+
+pub(crate) use tables::{SHAPES, Shape};
+
+/// Writers at the same time.
+const WRITERS: u64 = 4;
+
+/// Rows that a table starts with are inserted so many at once.
+const PREFILL_ROWS: usize = 200;
+
+/// A pause between transactions, so that a daemon without optimisation keeps up on a small machine.
+const PAUSE: Duration = Duration::from_millis(8);
+
+/// Writers at work on one database.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    stop: Arc<AtomicBool>,
+    committed: Arc<AtomicU64>,
+    writers: JoinSet<()>,
+}
+
+/// Makes the tables of `shapes` in a fresh database and fills each with about `rows` rows.
+pub(crate) async fn prepare(server: &Server, database: &str, shapes: &[Shape], rows: usize) {
+    server.create_database(database).await;
+    let mut connection = server.connect().await;
+    connection.query_drop(format!("USE {database}")).await.unwrap();
+    let mut dice = StdRng::seed_from_u64(1);
+    for shape in shapes {
+        connection.query_drop(shape.create).await.unwrap();
+        let mut left = rows.min(shape.rows_at_most);
+        while left > 0 {
+            let batch = left.min(PREFILL_ROWS);
+            connection.query_drop(format!("INSERT IGNORE INTO {}", shape.rows(&mut dice, batch))).await.unwrap();
+            left -= batch;
+        }
+    }
+    connection.disconnect().await.unwrap();
+}
+
+/// The names of the tables, as `database.table`.
+pub(crate) fn names(database: &str, shapes: &[Shape]) -> Vec<String> {
+    shapes.iter().map(|shape| format!("{database}.{}", shape.name)).collect()
+}
+
+impl Workload {
+    /// Starts the writers.
+    pub(crate) async fn start(server: &Server, database: &str, shapes: &'static [Shape], seed: u64) -> Self {
+        let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut writers = JoinSet::new();
+        for number in 0..WRITERS {
+            let mut connection = server.connect().await;
+            connection.query_drop(format!("USE {database}")).await.unwrap();
+            connection.query_drop("SET SESSION innodb_lock_wait_timeout = 2").await.unwrap();
+            let writer = Writer {
+                connection,
+                dice: StdRng::seed_from_u64(seed * WRITERS + number),
+                shapes,
+                xid: format!("{database}-{number}"),
+                transactions: 0,
+                committed: Arc::clone(&committed),
+            };
+            writers.spawn(writer.work(Arc::clone(&stop)));
+        }
+        Self { stop, committed, writers }
+    }
+
+    /// Transactions committed so far.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more transactions are committed.
+    pub(crate) async fn commits(&self, count: u64) {
+        let goal = self.committed() + count;
+        let wait = async {
+            while self.committed() < goal {
+                assert!(self.writers.len() == WRITERS as usize, "a writer ended");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), wait).await.expect("the workload commits");
+    }
+
+    /// Stops the writers behind their current transactions.
+    pub(crate) async fn stop(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.writers.join_next().await {
+            ended.unwrap();
+        }
+        self.committed()
+    }
+}
+
+struct Writer {
+    connection: Conn,
+    dice: StdRng,
+    shapes: &'static [Shape],
+    xid: String,
+    transactions: u64,
+    committed: Arc<AtomicU64>,
+}
+
+/// How a statement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// The statement is undone, the transaction goes on.
+    Refused,
+    /// The transaction is undone, or has to be.
+    Beaten,
+}
+
+impl Writer {
+    async fn work(mut self, stop: Arc<AtomicBool>) {
+        while !stop.load(Ordering::Relaxed) {
+            self.transactions += 1;
+            let committed = match self.dice.random_range(0..100) {
+                0..8 => self.distributed().await,
+                8..20 => self.with_savepoint().await,
+                20..30 => self.ended_by("ROLLBACK").await,
+                30..50 => self.statement().await == Outcome::Done,
+                _ => self.ended_by("COMMIT").await,
+            };
+            if committed {
+                self.committed.fetch_add(1, Ordering::Relaxed);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.connection.disconnect().await.unwrap();
+    }
+
+    async fn run(&mut self, statement: &str) -> Outcome {
+        match self.connection.query_drop(statement).await {
+            Ok(()) => Outcome::Done,
+            Err(mysql_async::Error::Server(error)) => match error.code {
+                // Duplicate key, no parent row, a child row: the statement alone is undone.
+                1062 | 1451 | 1452 => Outcome::Refused,
+                // Lock wait, deadlock, and what an XA transaction says afterwards.
+                1205 | 1213 | 1402 | 1613 | 1614 => Outcome::Beaten,
+                _ => panic!("{statement}: {error}"),
+            },
+            Err(error) => panic!("{statement}: {error}"),
+        }
+    }
+
+    /// One statement of a transaction, or a few that belong together.
+    async fn statement(&mut self) -> Outcome {
+        let shape = &self.shapes[self.dice.random_range(0..self.shapes.len())];
+        let mut last = Outcome::Done;
+        for statement in shape.change(&mut self.dice) {
+            last = self.run(&statement).await;
+            if last != Outcome::Done {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn statements(&mut self) -> Outcome {
+        for _ in 0..self.dice.random_range(1..=6) {
+            if self.statement().await == Outcome::Beaten {
+                return Outcome::Beaten;
+            }
+        }
+        Outcome::Done
+    }
+
+    async fn ended_by(&mut self, end: &str) -> bool {
+        self.run("START TRANSACTION").await;
+        if self.statements().await == Outcome::Beaten {
+            self.run("ROLLBACK").await;
+            return false;
+        }
+        self.run(end).await == Outcome::Done
+    }
+
+    async fn with_savepoint(&mut self) -> bool {
+        self.run("START TRANSACTION").await;
+        for part in ["SAVEPOINT here", "ROLLBACK TO SAVEPOINT here"] {
+            if self.statements().await == Outcome::Beaten {
+                self.run("ROLLBACK").await;
+                return false;
+            }
+            self.run(part).await;
+        }
+        if self.statements().await == Outcome::Beaten {
+            self.run("ROLLBACK").await;
+            return false;
+        }
+        self.run("COMMIT").await == Outcome::Done
+    }
+
+    /// An XA transaction: committed in one phase or two, or rolled back before or behind its PREPARE.
+    async fn distributed(&mut self) -> bool {
+        let xid = format!("'{}-{}','b',7", self.xid, self.transactions);
+        self.run(&format!("XA START {xid}")).await;
+        let worked = self.statements().await;
+        // A transaction that was a deadlock's victim can only be rolled back; XA END answers with that.
+        let ended = self.run(&format!("XA END {xid}")).await;
+        if worked == Outcome::Beaten || ended == Outcome::Beaten {
+            self.run(&format!("XA ROLLBACK {xid}")).await;
+            return false;
+        }
+        match self.dice.random_range(0..4) {
+            0 => self.run(&format!("XA COMMIT {xid} ONE PHASE")).await == Outcome::Done,
+            1 => {
+                self.run(&format!("XA ROLLBACK {xid}")).await;
+                false
+            }
+            way => {
+                self.run(&format!("XA PREPARE {xid}")).await;
+                tokio::time::sleep(PAUSE).await;
+                let end = if way == 2 { "ROLLBACK" } else { "COMMIT" };
+                self.run(&format!("XA {end} {xid}")).await == Outcome::Done
+            }
+        }
+    }
+}
