@@ -258,6 +258,34 @@ async fn a_generated_invisible_key_that_the_server_hides_serves() {
 }
 
 #[tokio::test]
+async fn documents_that_are_written_as_differences_come_out_whole() {
+    let server = Server::start(&["--binlog-row-value-options=PARTIAL_JSON"]);
+    let mut root = server.root().await;
+    let create = "CREATE TABLE shop.documents (id INT PRIMARY KEY, a JSON, n INT, b JSON)";
+    let first = r#"INSERT INTO shop.documents VALUES (1, '{"a": 1, "list": [1, 2, {"x": "y"}], "long": "aaaaaaaaaaaaaaaaaaaa"}', 1, '[0]')"#;
+    run(&mut root, &["CREATE DATABASE shop", create, first]).await;
+    let (source, _scratch) = source(&server, 10);
+    let schema = source.describe(&"shop.documents".parse().unwrap(), &TableOptions::default()).await.unwrap();
+    let (mut stream, since) = open(&source, &schema).await;
+    let mut mirror = Mirror::default();
+    mirror.load(&source, &schema, &since).await;
+    run(
+        &mut root,
+        &[
+            "UPDATE shop.documents SET a = JSON_SET(a, '$.a', 2), n = 5",
+            "UPDATE shop.documents SET a = JSON_REPLACE(a, '$.list[2].x', 'z', '$.list[0]', 1.5), b = JSON_SET(b, '$[0]', 7)",
+            "UPDATE shop.documents SET a = JSON_REMOVE(a, '$.list[1]')",
+            "UPDATE shop.documents SET a = JSON_SET(a, '$.new', CAST('2024-01-01' AS DATE)), b = NULL",
+        ],
+    )
+    .await;
+    mirror.follow(&schema, &mut *stream, source.flushed().await.unwrap().cut(0)).await;
+    let mut truth = Mirror::default();
+    truth.load(&source, &schema, &stream.checkpoint()).await;
+    assert_eq!(mirror.rows, truth.rows);
+}
+
+#[tokio::test]
 async fn the_door_tells_who_answers_and_looks_at_everything() {
     let server = Server::start(&[]);
     let mut root = server.root().await;

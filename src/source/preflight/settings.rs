@@ -148,11 +148,8 @@ fn value_options(variables: &Variables) -> Finding {
     const NAME: &str = "binlog_row_value_options";
     match variables.get(NAME) {
         None | Some("") => fine(NAME, "whole values"),
-        Some(value) => broken(
-            NAME,
-            format!("{value}: updates of JSON columns are written as differences, and tables that have them park"),
-            "SET PERSIST binlog_row_value_options = '' (sessions that are open keep the old one)",
-        ),
+        Some("PARTIAL_JSON") => fine(NAME, "PARTIAL_JSON: the differences are applied to the document before"),
+        Some(value) => risky(NAME, format!("{value} is not known"), "SET PERSIST binlog_row_value_options = ''"),
     }
 }
 

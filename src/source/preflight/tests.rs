@@ -45,6 +45,7 @@ fn one(subject: &str, severity: Severity) -> Vec<(String, Severity)> {
 #[test]
 fn a_good_server_has_no_complaint() {
     assert_eq!(worst(&[]), []);
+    assert_eq!(worst(&[("binlog_row_value_options", "PARTIAL_JSON")]), []);
 }
 
 #[test]
@@ -53,7 +54,6 @@ fn what_makes_capture_impossible_is_an_error() {
         ("log_bin", "OFF"),
         ("binlog_format", "MIXED"),
         ("binlog_row_image", "MINIMAL"),
-        ("binlog_row_value_options", "PARTIAL_JSON"),
         ("server_id", "5400"),
         ("server_id", "0"),
     ] {
