@@ -4,6 +4,9 @@
 
 pub mod change;
 pub mod changelog;
+pub mod config;
+pub mod coordinator;
 pub mod lake;
 pub mod metadata;
+pub mod pipeline;
 pub mod source;

@@ -7,7 +7,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangePosition, Failure, LogOffset, Remedy, Term};
+use crate::change::{CellError, ChangePosition, Failure, LogOffset, Remedy, Term};
+
+pub mod chain;
+pub mod codec;
+pub mod contract;
+pub mod local;
+pub mod memory;
+
+pub use local::LocalLog;
+pub use memory::MemoryLog;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -123,9 +132,10 @@ pub trait ChangeLog: Send + Sync {
     -> Result<Vec<Record>>;
     /// Registers a consumer, or moves it on: below these offsets (one per partition) it needs nothing any more. Never moves it back.
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
-    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted.
+    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic that is not
+    /// there is fine.
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
-    /// Forgets a consumer.
+    /// Forgets a consumer. A topic that is not there is fine.
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;
     /// Removes the topic with its records and consumers. A topic that is not there is fine.
     async fn remove_topic(&self, topic: &str) -> Result<()>;
@@ -190,6 +200,52 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+    /// The topic was not opened, or has fewer partitions.
+    #[error("topic {topic}{} is not in the change log", partition.map_or_else(String::new, |partition| format!("[{partition}]")))]
+    Missing {
+        /// The topic.
+        topic: String,
+        /// The partition, where only that is missing.
+        partition: Option<u32>,
+    },
+    /// A cell that the record, or the reader's sink, cannot take.
+    #[error("topic {topic}, record at {position}: {source}")]
+    Cell {
+        /// The topic.
+        topic: String,
+        /// The record.
+        position: ChangePosition,
+        /// The cell.
+        source: CellError,
+    },
+    /// A record that is too large for the log.
+    #[error("topic {topic}, record at {position}: {bytes} bytes are more than the {bytes_max} that the log takes")]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// The record.
+        position: ChangePosition,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// Another process has the log open.
+    #[error("change log {path} is in use by another process")]
+    Locked {
+        /// Where it is.
+        path: String,
+    },
+    /// The log was written by a later version.
+    #[error("change log {path} has format {found}; this binlake knows formats up to {known}")]
+    Format {
+        /// Where it is.
+        path: String,
+        /// Its format.
+        found: i64,
+        /// The latest that is known.
+        known: i64,
+    },
     /// The store behind the log failed.
     #[error("change log {path}: {reason}")]
     Storage {
@@ -203,11 +259,23 @@ pub enum Error {
 impl Failure for Error {
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Full { .. } | Self::Storage { .. } => Remedy::Retry,
+            Self::Full { .. } | Self::Storage { .. } | Self::Missing { .. } => Remedy::Retry,
             Self::Fenced { .. } => Remedy::Fenced,
             Self::Lost { .. } | Self::Broken { .. } | Self::Corrupt { .. } => {
                 Remedy::Park("the log no longer holds every change of this table: run `binlake rebuild` for it".to_owned())
             }
+            Self::Cell { source, .. } => Remedy::Park(format!(
+                "the value of column {} cannot be kept as it is: leave the column out with `columns: {{exclude: […]}}`, then run `binlake rebuild`",
+                source.column
+            )),
+            Self::TooLarge { .. } => Remedy::Park(
+                "a row is too large for the change log: leave its largest column out with `columns: {exclude: […]}`, then run `binlake rebuild`"
+                    .to_owned(),
+            ),
+            Self::Locked { .. } => {
+                Remedy::Stop("stop the other binlake, or give this one a `changelog.dir` of its own".to_owned())
+            }
+            Self::Format { .. } => Remedy::Stop("run the binlake version that wrote it, or a later one".to_owned()),
         }
     }
 }

@@ -12,9 +12,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{ChangePosition, Clock, Cut, LogOffset, RecordHead, RowSink, TableSchema, Term};
 
+pub mod batch;
+mod chunk;
+pub mod columns;
+#[cfg(test)]
+mod contract;
+pub mod datafile;
 pub mod error;
+#[cfg(test)]
+mod faults;
+pub mod keys;
+mod log;
+pub mod merge;
+mod object_lake;
+mod readback;
+mod store;
+mod table;
+mod timed;
 
 pub use error::Error;
+pub use object_lake::ObjectLake;
+pub use readback::TextRow;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -248,7 +266,7 @@ pub struct Maintenance {
 
 /// The one writer of a lake table's generation. Batches are all or nothing: dropping it, or an error, loses only what was not committed.
 #[async_trait]
-pub trait TableWriter: Send {
+pub trait TableWriter: Send + Sync {
     /// The last commit.
     fn committed(&self) -> &Committed;
     /// Makes the snapshot the table's content, at `point` (its position is `since`, its offsets the start of the log). Once per generation.

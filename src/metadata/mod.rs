@@ -10,6 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Cut, Failure, LogOffset, Remedy, TableName, TableSchema, Term};
 
+pub mod contract;
+pub mod memory;
+pub mod phase;
+pub mod sqlite;
+
+pub use memory::MemoryMetadata;
+pub use phase::PhaseError;
+pub use sqlite::SqliteMetadata;
+
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -118,6 +127,9 @@ pub struct TableState {
     pub mode: String,
     /// The lake's database and table name.
     pub into: (String, String),
+    /// The mirror is one segment, whatever its size (`layout: single`).
+    #[serde(default)]
+    pub layout_single: bool,
     /// The topic its changes are in. A generation has its own capture, in the same topic or a new one.
     pub topic: String,
     /// The captured shape.

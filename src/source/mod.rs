@@ -11,7 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{BinlogPosition, Capture, Cut, GtidSet, KeyKind, Operation, RowSink, TableName, TableSchema};
 
+#[cfg(test)]
+mod assembled_tests;
+pub mod binlog;
+mod control;
+pub mod decode;
+pub mod discover;
 pub mod error;
+mod identity;
+pub mod memory;
+pub mod mysql;
+mod preflight;
+mod schema;
+#[cfg(test)]
+mod server_tests;
+pub mod snapshot;
+pub mod tls;
+pub mod wire;
 
 pub use error::Error;
 
@@ -276,7 +292,7 @@ pub enum Part {
 }
 
 /// The parts of one committed transaction, in order. Reads from memory or from a spill file.
-pub trait TransactionBody: Send {
+pub trait TransactionBody: Send + Sync {
     /// The next part; None after the last. What is left of the current part is skipped.
     fn next_part(&mut self) -> Result<Option<Part>>;
     /// Drives the next row change of the current [`Part::Rows`] into `sink`; false when there is none left.
@@ -315,7 +331,7 @@ pub enum StreamItem {
 
 /// A binlog as a sequence of committed transactions.
 #[async_trait]
-pub trait BinlogStream: Send {
+pub trait BinlogStream: Send + Sync {
     /// The next item. Cancel-safe: a dropped call loses nothing.
     async fn next(&mut self) -> Result<StreamItem>;
     /// Where the stream stands: behind everything that `next` has returned.
@@ -393,6 +409,9 @@ pub trait Source: Send + Sync {
     async fn wait_visible(&self, since: &Checkpoint, timeout: Duration) -> Result<Visible>;
     /// Fixes the snapshot's upper bound.
     async fn plan_snapshot(&self, schema: &TableSchema) -> Result<SnapshotPlan>;
+    /// [`Source::plan_snapshot`] on the server that showed all of `since`, and on no other: there the greatest key could lie below
+    /// rows that `since` covers, and nothing would ever bring them.
+    async fn plan_snapshot_on(&self, schema: &TableSchema, visible: &Visible) -> Result<SnapshotPlan>;
     /// The next chunk behind `after`; None when the plan's end is reached.
     async fn next_chunk(&self, schema: &TableSchema, plan: &SnapshotPlan, after: Option<&KeyBound>)
     -> Result<Option<ChunkRange>>;

@@ -1,0 +1,179 @@
+//! The embedded change log: Kafka's offsets, durability and order in one SQLite file, for one daemon.
+//!
+//! Why nothing is lost or doubled: a batch's records, the partition's end, its last position and the topic's term are one SQLite
+//! transaction, committed with `synchronous=FULL` before the append is answered. The same transaction checks the term, that each
+//! record is above the partition's last one and that it names it as its predecessor; so a fenced tailer, a repeated append and a
+//! hole are refused where they happen. Batches of one call are one transaction: a source's transaction over several tables is in
+//! the log whole or not at all.
+//!
+//! A topic has one partition here: order is total, and one writer a table is what the lake has.
+
+mod append;
+mod block;
+mod reader;
+mod release;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, LocalSettings, PartitionTail, Record, Result, Usage};
+use crate::change::LogOffset;
+use reader::{Range, Reader};
+use store::{Outcome, storage};
+use writer::{Durability, Writer};
+
+/// Partitions of a topic.
+const PARTITIONS: u32 = 1;
+/// Reads at the same time; more wait.
+const READS: usize = 8;
+/// Held while the log is open.
+const LOCK: &str = "lock";
+
+/// The embedded change log.
+pub struct LocalLog {
+    path: PathBuf,
+    bytes_max: u64,
+    // Dropped in this order: the lock last.
+    writer: Writer,
+    reader: Arc<Reader>,
+    reads: Arc<Semaphore>,
+    _lock: File,
+}
+
+impl LocalLog {
+    /// Opens the log in its directory, creating both where they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another process has it open, [`Error::Format`] if a later version wrote it.
+    pub async fn open(settings: LocalSettings) -> Result<Self> {
+        let directory = settings.directory.clone();
+        blocking(&directory, move || Self::open_blocking(&settings)).await
+    }
+
+    fn open_blocking(settings: &LocalSettings) -> Result<Self> {
+        let directory = &settings.directory;
+        std::fs::create_dir_all(directory).map_err(|error| storage(directory, &error))?;
+        let lock = lock(directory)?;
+        let path = directory.join(store::FILE);
+        let connection = store::open_for_writing(&path).map_err(|failed| failed.at(&path))?;
+        // The file's name, and the directory's, survive a power cut too.
+        for place in [Some(directory.as_path()), directory.parent()].into_iter().flatten() {
+            let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
+            File::open(place).and_then(|place| place.sync_all()).map_err(|error| storage(place, &error))?;
+        }
+        let writer = Writer::start(path.clone(), connection)?;
+        let reader = Arc::new(Reader::new(path.clone()));
+        let reads = Arc::new(Semaphore::new(READS));
+        Ok(Self { path, bytes_max: settings.bytes_max, writer, reader, reads, _lock: lock })
+    }
+
+    /// Runs a read away from the async threads, a bounded number at a time.
+    async fn reading<T: Send + 'static>(&self, read: impl FnOnce(&Reader) -> Result<T> + Send + 'static) -> Result<T> {
+        let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|error| storage(&self.path, &error))?;
+        let reader = Arc::clone(&self.reader);
+        let work = move || {
+            let outcome = read(&reader);
+            drop(permit);
+            outcome
+        };
+        blocking(&self.path, work).await
+    }
+}
+
+/// Takes the directory's lock.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| storage(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked { path: directory.display().to_string() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(storage(&path, &error)),
+    }
+}
+
+/// Runs blocking work away from the async threads.
+async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| storage(path, &error))?
+}
+
+fn open_topic(connection: &rusqlite::Connection, name: &str) -> Outcome<u32> {
+    let mut statement = connection
+        .prepare_cached("INSERT INTO topics (name, partitions, term) VALUES (?1, ?2, 0) ON CONFLICT (name) DO NOTHING")?;
+    let created = statement.execute((name, PARTITIONS))?;
+    let topic = store::topic(connection, name)?;
+    if created > 0 {
+        for partition in 0..topic.partitions {
+            let sql = "INSERT INTO partitions (topic_id, partition, first_offset, end_offset) VALUES (?1, ?2, 0, 0)";
+            connection.prepare_cached(sql)?.execute((topic.id, partition))?;
+        }
+    }
+    Ok(topic.partitions)
+}
+
+#[async_trait]
+impl ChangeLog for LocalLog {
+    async fn open_topic(&self, topic: &str) -> Result<u32> {
+        let topic = topic.to_owned();
+        self.writer.call(Durability::Durable, move |connection| open_topic(connection, &topic)).await
+    }
+
+    async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
+        let pack = move || batches.into_iter().map(block::pack).collect::<Result<Vec<_>>>();
+        let packed = blocking(&self.path, pack).await?;
+        let bytes_max = self.bytes_max;
+        self.writer.call(Durability::Durable, move |connection| append::append(connection, &packed, bytes_max)).await
+    }
+
+    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {
+        let topic = topic.to_owned();
+        self.reading(move |reader| reader.tails(&topic)).await
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: LogOffset,
+        until: LogOffset,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>> {
+        let range = Range { topic: topic.to_owned(), partition, from, until, bytes_max };
+        self.reading(move |reader| reader.read(&range)).await
+    }
+
+    async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        let (topic, consumer, offsets) = (topic.to_owned(), consumer.clone(), offsets.to_vec());
+        let (name, who) = (topic.clone(), consumer.clone());
+        let known = self.reading(move |reader| reader.is_registered(&name, &who)).await?;
+        // A registration that got lost would let others release what this consumer needs.
+        let durability = if known { Durability::Eventual } else { Durability::Durable };
+        self.writer.call(durability, move |connection| release::advance(connection, &topic, &consumer, &offsets)).await
+    }
+
+    async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()> {
+        let (topic, consumer) = (topic.to_owned(), consumer.clone());
+        self.writer.call(Durability::Durable, move |connection| release::set_active(connection, &topic, &consumer, active)).await
+    }
+
+    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
+        let (topic, consumer) = (topic.to_owned(), consumer.clone());
+        self.writer.call(Durability::Durable, move |connection| release::forget(connection, &topic, &consumer)).await
+    }
+
+    async fn remove_topic(&self, topic: &str) -> Result<()> {
+        let topic = topic.to_owned();
+        self.writer.call(Durability::Durable, move |connection| release::remove_topic(connection, &topic)).await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        Ok(Usage { bytes: self.writer.used(), bytes_max: self.bytes_max })
+    }
+}

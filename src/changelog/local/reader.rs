@@ -1,0 +1,167 @@
+//! Reading: on connections of its own, so that it waits for no write; records share the bytes of their block.
+//!
+//! A block that was read in part is kept, so that whoever reads on from there does not decompress it again. What is kept is bounded.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use super::block::{Block, StoredBlock};
+use super::release::is_registered;
+use super::store::{self, Failed, Outcome, Topic, number, stored};
+use crate::change::LogOffset;
+use crate::changelog::{Consumer, Error, PartitionTail, Record, Result};
+
+/// Connections that are kept open while nobody reads.
+const IDLE_CONNECTIONS: usize = 4;
+/// Bytes of blocks that are kept.
+const KEPT_BYTES: usize = 16 << 20;
+/// What a record counts for beside its key and value.
+const RECORD_OVERHEAD: usize = 100;
+
+/// What is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Range {
+    pub(super) topic: String,
+    pub(super) partition: u32,
+    pub(super) from: LogOffset,
+    pub(super) until: LogOffset,
+    pub(super) bytes_max: usize,
+}
+
+/// Reads the log. Its methods block.
+pub(super) struct Reader {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    /// Blocks read in part, by topic and partition, the one used last at the back.
+    kept: Mutex<VecDeque<(i64, u32, Arc<Block>)>>,
+}
+
+impl Reader {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()), kept: Mutex::new(VecDeque::new()) }
+    }
+
+    /// The ends of a topic's partitions.
+    pub(super) fn tails(&self, name: &str) -> Result<Vec<PartitionTail>> {
+        self.with_connection(|connection| {
+            let topic = store::topic(connection, name)?;
+            let tail = |partition| store::partition(connection, name, &topic, partition).map(|partition| partition.tail);
+            (0..topic.partitions).map(tail).collect()
+        })
+    }
+
+    /// Whether a consumer is registered.
+    pub(super) fn is_registered(&self, topic: &str, consumer: &Consumer) -> Result<bool> {
+        self.with_connection(|connection| is_registered(connection, topic, consumer))
+    }
+
+    /// The records of a range, as many as fit.
+    pub(super) fn read(&self, range: &Range) -> Result<Vec<Record>> {
+        self.with_connection(|connection| self.read_range(connection, range))
+    }
+
+    /// Runs `work` in one read transaction.
+    fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+        let idle = locked(&self.idle).pop();
+        let connection = idle.map_or_else(|| store::open_for_reading(&self.path), Ok).map_err(|failed| failed.at(&self.path))?;
+        let outcome = connection.unchecked_transaction().map_err(Failed::Sql).and_then(|transaction| {
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        let mut idle = locked(&self.idle);
+        if idle.len() < IDLE_CONNECTIONS {
+            idle.push(connection);
+        }
+        outcome.map_err(|failed| failed.at(&self.path))
+    }
+
+    fn read_range(&self, connection: &Connection, range: &Range) -> Outcome<Vec<Record>> {
+        let topic = store::topic(connection, &range.topic)?;
+        let partition = store::partition(connection, &range.topic, &topic, range.partition)?;
+        check_start(range, partition.first, partition.tail.end)?;
+        let until = range.until.min(partition.tail.end);
+        let mut records = Vec::new();
+        let (mut at, mut bytes) = (range.from, 0);
+        while at < until && (records.is_empty() || bytes < range.bytes_max) {
+            let block = match self.take_kept(&topic, range.partition, at) {
+                Some(block) => block,
+                None => Arc::new(fetch(connection, &topic, range, at)?),
+            };
+            for record in block.records_from(at) {
+                if at >= until || !(records.is_empty() || bytes < range.bytes_max) {
+                    break;
+                }
+                bytes += record.key.len() + record.value.len() + RECORD_OVERHEAD;
+                at = LogOffset(record.offset.0 + 1);
+                records.push(record);
+            }
+            if block.holds(at) {
+                self.keep(&topic, range.partition, block);
+            }
+        }
+        Ok(records)
+    }
+
+    fn take_kept(&self, topic: &Topic, partition: u32, at: LogOffset) -> Option<Arc<Block>> {
+        let mut kept = locked(&self.kept);
+        let found = kept.iter().position(|(id, number, block)| (*id, *number) == (topic.id, partition) && block.holds(at))?;
+        kept.remove(found).map(|(_, _, block)| block)
+    }
+
+    fn keep(&self, topic: &Topic, partition: u32, block: Arc<Block>) {
+        let mut kept = locked(&self.kept);
+        kept.push_back((topic.id, partition, block));
+        let mut bytes: usize = kept.iter().map(|(_, _, block)| block.bytes()).sum();
+        while bytes > KEPT_BYTES
+            && let Some((_, _, oldest)) = kept.pop_front()
+        {
+            bytes -= oldest.bytes();
+        }
+    }
+}
+
+/// What lies behind the lock is whole at any time, so that a panic elsewhere does not spoil it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_start(range: &Range, first: LogOffset, end: LogOffset) -> Result<()> {
+    let (topic, partition, from) = (range.topic.clone(), range.partition, range.from);
+    if from < first {
+        return Err(Error::Lost { topic, partition, from, first });
+    }
+    if from > end {
+        let reason = format!("the log ends at {end}: it was replaced by an older one");
+        return Err(Error::Broken { topic, partition, offset: from, reason });
+    }
+    Ok(())
+}
+
+/// The block that holds the record at `at`.
+fn fetch(connection: &Connection, topic: &Topic, range: &Range, at: LogOffset) -> Outcome<Block> {
+    let corrupt = |reason: String| {
+        Failed::Log(Error::Corrupt { topic: range.topic.clone(), partition: range.partition, offset: at, reason })
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT first_offset, end_offset, term, schema, previous, raw_bytes, crc32, data FROM blocks
+         WHERE topic_id = ?1 AND partition = ?2 AND first_offset <= ?3 ORDER BY first_offset DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query((topic.id, range.partition, stored(at.0)?))?;
+    let Some(row) = rows.next()? else { return Err(corrupt("its block is missing".to_owned())) };
+    let block = StoredBlock {
+        first_offset: number(row.get(0)?)?,
+        end_offset: number(row.get(1)?)?,
+        term: number(row.get(2)?)?,
+        schema: row.get(3)?,
+        previous: row.get(4)?,
+        raw_bytes: number(row.get(5)?)?,
+        crc32: row.get(6)?,
+        data: row.get(7)?,
+    };
+    let block = block.open().map_err(corrupt)?;
+    if block.holds(at) { Ok(block) } else { Err(corrupt("its block is missing".to_owned())) }
+}

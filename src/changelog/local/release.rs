@@ -1,0 +1,151 @@
+//! What may go: records that every consumer has passed, and, when the log is full, those that only inactive consumers still need.
+//!
+//! A topic without a consumer keeps everything: its table is not in the lake yet.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::store::{self, Failed, Outcome, Topic, number, stored};
+use crate::change::LogOffset;
+use crate::changelog::{Consumer, Error};
+
+/// Registers a consumer or moves it on, and releases what nobody needs any more.
+pub(super) fn advance(connection: &Connection, name: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Outcome<()> {
+    let topic = store::topic(connection, name)?;
+    if offsets.len() != topic.partitions as usize {
+        let partition = Some(u32::try_from(offsets.len()).unwrap_or(u32::MAX));
+        return Err(Error::Missing { topic: name.to_owned(), partition }.into());
+    }
+    for (partition, offset) in (0..).zip(offsets) {
+        let end = store::partition(connection, name, &topic, partition)?.tail.end;
+        if *offset > end {
+            let reason = format!(
+                "{} has taken records up to {offset}, but the log ends at {end}: it was replaced by an older one",
+                consumer.0
+            );
+            return Err(Error::Broken { topic: name.to_owned(), partition, offset: *offset, reason }.into());
+        }
+    }
+    register(connection, &topic, consumer)?;
+    for (partition, offset) in (0_u32..).zip(offsets) {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO consumer_offsets (topic_id, name, partition, offset) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)",
+        )?;
+        statement.execute((topic.id, &consumer.0, partition, stored(offset.0)?))?;
+    }
+    release(connection, &topic)
+}
+
+/// Whether a consumer is registered.
+pub(super) fn is_registered(connection: &Connection, name: &str, consumer: &Consumer) -> Outcome<bool> {
+    let sql = "SELECT 1 FROM consumers JOIN topics USING (topic_id) WHERE topics.name = ?1 AND consumers.name = ?2";
+    Ok(connection.prepare_cached(sql)?.exists((name, &consumer.0))?)
+}
+
+/// Marks a consumer as active or not. One that is not registered yet is, and needs everything that is there.
+pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consumer, active: bool) -> Outcome<()> {
+    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
+    register(connection, &topic, consumer)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO consumer_offsets (topic_id, name, partition, offset)
+             SELECT topic_id, ?2, partition, first_offset FROM partitions WHERE topic_id = ?1 ON CONFLICT DO NOTHING",
+        )?
+        .execute((topic.id, &consumer.0))?;
+    connection.prepare_cached("UPDATE consumers SET active = ?3 WHERE topic_id = ?1 AND name = ?2")?.execute((
+        topic.id,
+        &consumer.0,
+        active,
+    ))?;
+    Ok(())
+}
+
+/// Forgets a consumer, and releases what the others do not need.
+pub(super) fn forget(connection: &Connection, name: &str, consumer: &Consumer) -> Outcome<()> {
+    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
+    connection.prepare_cached("DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2")?.execute((topic.id, &consumer.0))?;
+    release(connection, &topic)
+}
+
+/// Removes a topic with all it has.
+pub(super) fn remove_topic(connection: &Connection, name: &str) -> Outcome<()> {
+    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
+    connection
+        .prepare_cached("UPDATE usage SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1)")?
+        .execute([topic.id])?;
+    connection.prepare_cached("DELETE FROM blocks WHERE topic_id = ?1")?.execute([topic.id])?;
+    connection.prepare_cached("DELETE FROM topics WHERE topic_id = ?1")?.execute([topic.id])?;
+    Ok(())
+}
+
+/// A topic that is not there holds nothing for anyone.
+fn topic_if_there(connection: &Connection, name: &str) -> Outcome<Option<Topic>> {
+    match store::topic(connection, name) {
+        Err(Failed::Log(Error::Missing { .. })) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn register(connection: &Connection, topic: &Topic, consumer: &Consumer) -> Outcome<()> {
+    connection
+        .prepare_cached("INSERT INTO consumers (topic_id, name, active) VALUES (?1, ?2, 1) ON CONFLICT DO NOTHING")?
+        .execute((topic.id, &consumer.0))?;
+    Ok(())
+}
+
+/// Deletes the blocks wholly below every consumer's offset.
+fn release(connection: &Connection, topic: &Topic) -> Outcome<()> {
+    for partition in 0..topic.partitions {
+        let bound: Option<i64> = connection
+            .prepare_cached("SELECT min(offset) FROM consumer_offsets WHERE topic_id = ?1 AND partition = ?2")?
+            .query_row((topic.id, partition), |row| row.get(0))?;
+        if let Some(bound) = bound {
+            delete_below(connection, topic.id, partition, bound)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the blocks of a partition that end at or below `bound`; the bytes they counted for.
+fn delete_below(connection: &Connection, topic: i64, partition: u32, bound: i64) -> Outcome<u64> {
+    let (bytes, end): (Option<i64>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT sum(bytes), max(end_offset) FROM blocks
+             WHERE topic_id = ?1 AND partition = ?2 AND first_offset < ?3 AND end_offset <= ?3",
+        )?
+        .query_row((topic, partition, bound), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (Some(bytes), Some(end)) = (bytes, end) else { return Ok(0) };
+    connection
+        .prepare_cached("DELETE FROM blocks WHERE topic_id = ?1 AND partition = ?2 AND first_offset < ?3 AND end_offset <= ?3")?
+        .execute((topic, partition, bound))?;
+    connection
+        .prepare_cached("UPDATE partitions SET first_offset = ?3 WHERE topic_id = ?1 AND partition = ?2")?
+        .execute((topic, partition, end))?;
+    connection.prepare_cached("UPDATE usage SET bytes = bytes - ?1")?.execute([bytes])?;
+    number(bytes)
+}
+
+/// Evicts the oldest blocks that only inactive consumers need, until `wanted` bytes are free; the bytes that were freed.
+pub(super) fn evict(connection: &Connection, wanted: u64) -> Outcome<u64> {
+    let mut freed = 0;
+    while freed < wanted {
+        let Some((topic, partition, end)) = oldest_evictable(connection)? else { break };
+        freed += delete_below(connection, topic, partition, end)?;
+    }
+    Ok(freed)
+}
+
+/// The first blocks of the partitions that have an inactive consumer, as far as no active one needs them; the oldest of them.
+fn oldest_evictable(connection: &Connection) -> Outcome<Option<(i64, u32, i64)>> {
+    let sql = "
+        SELECT blocks.topic_id, blocks.partition, blocks.end_offset
+        FROM partitions JOIN blocks ON blocks.topic_id = partitions.topic_id AND blocks.partition = partitions.partition
+             AND blocks.first_offset = partitions.first_offset
+        WHERE partitions.topic_id IN (SELECT topic_id FROM consumers WHERE NOT active)
+          AND blocks.end_offset <= coalesce((
+                SELECT min(offset) FROM consumer_offsets JOIN consumers USING (topic_id, name)
+                WHERE active AND topic_id = partitions.topic_id AND partition = partitions.partition), partitions.end_offset)
+        ORDER BY blocks.block_id LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?)
+}

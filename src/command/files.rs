@@ -1,0 +1,38 @@
+//! `files`: the live Parquet files of the committed state.
+
+use std::path::Path;
+
+use super::assemble::{Assembled, Need};
+use super::{Failed, Outcome, print};
+
+/// Prints the files of a table, one path a line.
+pub(crate) async fn run(config: &Path, table: &str, changelog: bool, json: bool) -> Outcome {
+    let rooms = Assembled::open(config, Need::Lake).await?;
+    let state = rooms.table(table).await?;
+    let specs = binlake::pipeline::targets::targets(&state);
+    let wanted = match (state.mode.as_str(), changelog) {
+        ("mirror", true) => {
+            return Err(Failed(format!(
+                "{table} has mode `mirror`: it keeps no changelog table\n  remedy: set `mode: both` and rebuild it"
+            )));
+        }
+        ("both", true) => specs.last(),
+        _ => specs.first(),
+    };
+    let Some(spec) = wanted else { return Err(Failed(format!("{table} feeds no lake table"))) };
+    let committed = rooms.lake.published(&spec.name).await.map_err(|error| Failed::from_failure(&error))?;
+    if committed.is_none() {
+        return Err(Failed(format!(
+            "{table} has no state that readers may see yet (phase {})\n  remedy: wait until `binlake status` shows it live",
+            state.phase
+        )));
+    }
+    let files = rooms.lake.files(&spec.name).await.map_err(|error| Failed::from_failure(&error))?;
+    let text = if json {
+        format!("{}\n", serde_json::json!({ "table": table, "seq": committed.map(|committed| committed.seq), "files": files }))
+    } else {
+        files.iter().map(|file| format!("{file}\n")).collect()
+    };
+    print(&text)?;
+    Ok(true)
+}

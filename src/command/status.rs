@@ -1,0 +1,254 @@
+//! `status`: what the metadata store and the lake know, with the daemon up or down; the server is asked for its end if it answers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use binlake::change::Cut;
+use binlake::lake::Committed;
+use binlake::metadata::{ChunkState, Phase, Published, SourceState, TableState};
+use binlake::pipeline::targets;
+use binlake::source::{Checkpoint, Sample};
+use serde::Serialize;
+
+use super::assemble::{Assembled, AssembledSource, Need};
+use super::{Failed, Outcome, print};
+
+/// How long the server may take to tell its end.
+const ASK: Duration = Duration::from_secs(2);
+
+#[derive(Serialize)]
+struct Report {
+    daemon_running: bool,
+    sources: Vec<SourceReport>,
+}
+
+#[derive(Serialize)]
+struct SourceReport {
+    name: String,
+    server_uuid: Option<String>,
+    flavor: &'static str,
+    position: Option<Place>,
+    lag_seconds: Option<f64>,
+    runway_seconds: Option<f64>,
+    reason: Option<String>,
+    remedy: Option<String>,
+    tables: Vec<TableReport>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    epoch: u32,
+    file: String,
+    offset: u64,
+    gtid: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CommittedPlace {
+    seq: u64,
+    epoch: u32,
+    file: String,
+    offset: u64,
+    gtid: Option<String>,
+    source_time: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Snapshot {
+    chunks_done: u64,
+    chunks_total: u64,
+    rows: u64,
+}
+
+#[derive(Serialize)]
+struct TableReport {
+    table: String,
+    into: String,
+    mode: String,
+    generation: u32,
+    phase: String,
+    reason: Option<String>,
+    remedy: Option<String>,
+    snapshot: Snapshot,
+    committed: Option<CommittedPlace>,
+    freshness_seconds: Option<f64>,
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    zero_dates: std::collections::BTreeMap<String, u64>,
+}
+
+/// Prints the status.
+pub(crate) async fn run(config: &Path, json: bool) -> Outcome {
+    let rooms = Assembled::open(config, Need::Lake).await?;
+    let mut sources = Vec::new();
+    for source in &rooms.sources {
+        sources.push(source_report(&rooms, source).await?);
+    }
+    let report = Report { daemon_running: rooms.daemon_is_running(), sources };
+    if json {
+        let text = serde_json::to_string(&report).map_err(|error| Failed(error.to_string()))?;
+        print(&format!("{text}\n"))?;
+    } else {
+        print(&for_people(&report))?;
+    }
+    Ok(true)
+}
+
+async fn source_report(rooms: &Assembled, source: &AssembledSource) -> Result<SourceReport, Failed> {
+    let state = rooms.metadata.source(&source.name).await.map_err(|error| Failed::from_failure(&error))?;
+    let checkpoint = state.as_ref().and_then(|state| state.checkpoint.as_deref()).map(serde_json::from_str::<Checkpoint>);
+    let checkpoint = checkpoint.transpose().map_err(|error| Failed(format!("the checkpoint of {}: {error}", source.name)))?;
+    let end = match tokio::time::timeout(ASK, source.source.flushed()).await {
+        Ok(Ok(end)) => Some(end),
+        _ => None,
+    };
+    let published = state.as_ref().and_then(|state| state.published.clone());
+    let lag = lag_seconds(rooms.now_ms(), state.as_ref(), published.as_ref(), checkpoint.as_ref(), end.as_ref());
+    let mut tables = Vec::new();
+    for table in rooms.metadata.tables(&source.name).await.map_err(|error| Failed::from_failure(&error))? {
+        if table.listed {
+            tables.push(table_report(rooms, &table, lag).await?);
+        }
+    }
+    let stopped = state.as_ref().and_then(|state| state.stopped.clone());
+    Ok(SourceReport {
+        name: source.name.clone(),
+        server_uuid: checkpoint.as_ref().map(|checkpoint| checkpoint.server_uuid.clone()).or(end.map(|end| end.server_uuid)),
+        flavor: "mysql",
+        position: published.as_ref().map(|published| Place {
+            epoch: published.position.0.epoch,
+            file: published.file_name.clone(),
+            offset: published.position.0.offset,
+            gtid: checkpoint.and_then(|checkpoint| checkpoint.gtids).map(|gtids| gtids.to_string()),
+        }),
+        lag_seconds: lag,
+        runway_seconds: None,
+        reason: stopped.as_ref().map(|stopped| stopped.reason.clone()),
+        remedy: stopped.map(|stopped| stopped.remedy),
+        tables,
+    })
+}
+
+/// 0 when the server has nothing that is not in the change log; else the age of the last transaction that is.
+fn lag_seconds(
+    now_ms: u64,
+    state: Option<&SourceState>,
+    published: Option<&Published>,
+    checkpoint: Option<&Checkpoint>,
+    end: Option<&Sample>,
+) -> Option<f64> {
+    let (state, published) = (state?, published?);
+    if let (Some(end), Some(checkpoint)) = (end, checkpoint)
+        && end.server_uuid == checkpoint.server_uuid
+        && end.cut(state.epoch) <= published.position
+    {
+        return Some(0.0);
+    }
+    (published.source_time_us > 0).then(|| age(now_ms, published.source_time_us))
+}
+
+fn age(now_ms: u64, time_us: i64) -> f64 {
+    ((now_ms as f64) / 1e3 - (time_us as f64) / 1e6).max(0.0)
+}
+
+async fn table_report(rooms: &Assembled, table: &TableState, lag: Option<f64>) -> Result<TableReport, Failed> {
+    let failure = |error: &binlake::metadata::Error| Failed::from_failure(error);
+    let chunks = rooms.metadata.chunks(&table.source, &table.table, table.generation).await.map_err(|error| failure(&error))?;
+    let specs = targets::targets(table);
+    let committed = match specs.first() {
+        Some(spec) => rooms.lake.published(&spec.name).await.map_err(|error| Failed::from_failure(&error))?,
+        None => None,
+    };
+    let covered = covered(rooms, table, committed.as_ref()).await?;
+    let point = committed.as_ref().and_then(|committed| committed.point.clone());
+    let freshness = match (&point, covered) {
+        (Some(_), true) => lag,
+        (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
+        _ => None,
+    };
+    let (reason, remedy) = match &table.phase {
+        Phase::Parked { parked, .. } => (Some(parked.reason.clone()), Some(parked.remedy.clone())),
+        Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. } | Phase::Paused { .. } => {
+            (None, None)
+        }
+    };
+    let phase = match (&table.phase, table.generation > 1 && committed.is_some()) {
+        (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. }, true) => "rebuilding".to_owned(),
+        (phase, _) => phase.to_string(),
+    };
+    Ok(TableReport {
+        table: table.table.to_string(),
+        into: specs.iter().map(|spec| spec.name.to_string()).collect::<Vec<_>>().join(", "),
+        mode: table.mode.clone(),
+        generation: table.generation,
+        phase,
+        reason,
+        remedy,
+        snapshot: snapshot(table, &chunks),
+        freshness_seconds: freshness,
+        files: committed.as_ref().map_or(0, |committed| committed.files),
+        rows: committed.as_ref().map_or(0, |committed| committed.rows),
+        bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
+        zero_dates: committed.as_ref().map(|committed| committed.zero_dates.clone()).unwrap_or_default(),
+        committed: committed.zip(point).map(|(committed, point)| CommittedPlace {
+            seq: committed.seq,
+            epoch: point.position.0.epoch,
+            file: point.file_name,
+            offset: point.position.0.offset,
+            gtid: point.gtid,
+            source_time: (point.source_time_us > 0).then(|| point.source_time_us as f64 / 1e6),
+        }),
+    })
+}
+
+/// The table has taken everything that its topic holds below `published`.
+async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<bool, Failed> {
+    let Some(point) = committed.and_then(|committed| committed.point.as_ref()) else { return Ok(false) };
+    let known = rooms.metadata.published(&table.source, &table.topic).await.map_err(|error| Failed::from_failure(&error))?;
+    let Some((published, ends)) = known else { return Ok(false) };
+    let passed = |cut: Cut| cut >= published.position;
+    Ok(passed(point.position) || point.offsets.iter().zip(&ends).all(|(offset, end)| offset >= end))
+}
+
+fn snapshot(table: &TableState, chunks: &[ChunkState]) -> Snapshot {
+    let done = chunks.iter().filter_map(|chunk| chunk.done.as_ref());
+    let total = if table.planned_all { chunks.len() as u64 } else { chunks.len() as u64 + 1 };
+    Snapshot { chunks_done: done.clone().count() as u64, chunks_total: total, rows: done.map(|done| done.rows).sum() }
+}
+
+fn for_people(report: &Report) -> String {
+    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} s"));
+    let mut text = String::new();
+    for source in &report.sources {
+        let place =
+            source.position.as_ref().map_or_else(|| "not started".to_owned(), |place| format!("{}:{}", place.file, place.offset));
+        text.push_str(&format!("source {}  at {place}  lag {}", source.name, seconds(source.lag_seconds)));
+        text.push_str(if report.daemon_running { "\n" } else { "  (no daemon is running)\n" });
+        if let Some(reason) = &source.reason {
+            text.push_str(&format!("  stands still: {reason}\n  remedy: {}\n", source.remedy.as_deref().unwrap_or("-")));
+        }
+        for table in &source.tables {
+            text.push_str(&format!(
+                "  {:<32} {:<14} -> {:<36} {:>12} rows {:>5} files  fresh {}\n",
+                table.table,
+                table.phase,
+                table.into,
+                table.rows,
+                table.files,
+                seconds(table.freshness_seconds)
+            ));
+            if table.phase == "snapshotting" || table.phase == "rebuilding" {
+                let snapshot = &table.snapshot;
+                text.push_str(&format!(
+                    "      {} of {} chunks, {} rows\n",
+                    snapshot.chunks_done, snapshot.chunks_total, snapshot.rows
+                ));
+            }
+            if let Some(reason) = &table.reason {
+                text.push_str(&format!("      {reason}\n      remedy: {}\n", table.remedy.as_deref().unwrap_or("-")));
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! The entries of `tables`.
+
+use super::lake::word;
+use crate::config::cursor::{Fields, Reader};
+use crate::config::pattern::TablePattern;
+use crate::config::settings::{Cascades, Layout, Mode, SourceConfig, TableEntry, TableOptions};
+use crate::config::tree::{Node, merged};
+
+pub(super) fn entry(reader: &mut Reader<'_>, node: &Node, defaults: Option<&Node>) -> Option<TableEntry> {
+    let whole = merged(node, defaults);
+    let mut fields = reader.fields(&whole)?;
+    let pattern = match fields.take("table") {
+        Some(node) => pattern(reader, node),
+        None => {
+            let remedy = "name database.table, a glob such as shop.*, or /an expression/";
+            reader.error(&fields.place_of("table"), "it is missing", remedy);
+            None
+        }
+    };
+    let options = options(reader, &mut fields);
+    let place = fields.place.clone();
+    reader.finish(fields);
+    Some(TableEntry { place, pattern: pattern?, options: options? })
+}
+
+pub(super) fn pattern(reader: &mut Reader<'_>, node: &Node) -> Option<TablePattern> {
+    let text = reader.text(node)?;
+    match TablePattern::parse(&text) {
+        Ok(pattern) => Some(pattern),
+        Err(message) => {
+            reader.error(&node.place, message, "write database.table, a glob such as shop.*, or /an expression/");
+            None
+        }
+    }
+}
+
+/// What may stand in an entry and in `defaults.table`.
+pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<TableOptions> {
+    let standard = TableOptions::default();
+    let mode = word(reader, fields.take("mode"), standard.mode);
+    let key = match fields.take("key") {
+        Some(node) => reader.names(node),
+        None => Some(standard.key),
+    };
+    let layout_node = fields.take("layout");
+    let layout = word(reader, layout_node, standard.layout);
+    let cascades: Option<Cascades> = word(reader, fields.take("cascades"), standard.cascades);
+    let exclude_columns = columns(reader, fields.take("columns"));
+    reader.not_built(fields, "partition_by", "partitioned mirrors are", "remove it");
+    if let Some(node) = fields.take("daily")
+        && reader.flag(node) == Some(true)
+    {
+        reader.error(&node.place, "daily snapshots are not built yet in this version", "remove it");
+    }
+    reader.not_built(fields, "into", "another name in the lake is", "remove it; `lake.database` names the database");
+    let (mode, layout, key, exclude_columns) = (mode?, layout?, key?, exclude_columns?);
+    if let Some(node) = layout_node
+        && (mode, layout != Layout::Auto, node.place.path.starts_with("defaults.")) == (Mode::Changelog, true, false)
+    {
+        reader.error(&node.place, "`mode: changelog` makes no mirror to lay out", "remove `layout`, or use mirror or both");
+    }
+    if let Some(column) = key.iter().find(|column| exclude_columns.iter().any(|other| other.eq_ignore_ascii_case(column))) {
+        let message = format!("column {column:?} is in `columns.exclude` too");
+        reader.error(&fields.place_of("key"), message, "a key needs all of its columns");
+    }
+    Some(TableOptions { mode, key, layout, cascades: cascades?, exclude_columns })
+}
+
+fn columns(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<Vec<String>> {
+    let Some(node) = node else { return Some(Vec::new()) };
+    let mut fields = reader.fields(node)?;
+    let exclude = match fields.take("exclude") {
+        Some(node) => reader.names(node),
+        None => Some(Vec::new()),
+    };
+    reader.not_built(&mut fields, "mask", "masking is", "use `exclude`, or remove it");
+    reader.finish(fields);
+    exclude
+}
+
+/// Since the first match wins, an entry behind one that takes its table would be read over, with all it says of columns.
+pub(super) fn check_order(reader: &mut Reader<'_>, source: &SourceConfig) {
+    for (index, entry) in source.tables.iter().enumerate() {
+        let Some((database, table)) = entry.pattern.exact() else {
+            let earlier = source.tables.iter().take(index).find(|earlier| earlier.pattern == entry.pattern);
+            if let Some(earlier) = earlier {
+                let message = format!("{} takes every table of it first", earlier.place.path);
+                reader.error(&entry.place.key("table"), message, "list each pattern once");
+            }
+            continue;
+        };
+        let earlier = source.tables.iter().take(index).find(|earlier| earlier.pattern.matches(database, table));
+        if let Some(earlier) = earlier {
+            let message = format!("{} ({}) takes {} first", earlier.place.path, earlier.pattern, entry.pattern);
+            reader.error(&entry.place.key("table"), message, "list each table once, before the patterns that match it");
+        } else if let Some(pattern) = source.exclude.iter().find(|pattern| pattern.matches(database, table)) {
+            let message = format!("{} is named here and excluded by {pattern}", entry.pattern);
+            reader.error(&entry.place.key("table"), message, "remove one of the two");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One table's attendant: looks at the phase, runs what it asks for, and moves it on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::{Cut, Failure, LogOffset, Remedy};
+use crate::metadata::{CaptureState, Parked, Phase, TableState};
+use crate::pipeline::load::Load;
+use crate::pipeline::write::{Standing, Write};
+use crate::pipeline::{Error, Ledger, Result, TableKey, targets};
+
+use super::supervisor::Backoff;
+use super::{Settings, SourcePlan};
+
+/// Where a table's lake tables stand, for those who wait for them.
+pub type Standings = watch::Receiver<Vec<watch::Receiver<Standing>>>;
+
+/// What an attendant works with.
+#[derive(Clone)]
+pub struct Attendant {
+    /// The source's rooms and limits.
+    pub plan: SourcePlan,
+    /// The table states.
+    pub ledger: Arc<Ledger>,
+    /// The table.
+    pub key: TableKey,
+    /// Backoff.
+    pub settings: Settings,
+    /// Told about the writers whenever they are started.
+    pub standings: Arc<watch::Sender<Vec<watch::Receiver<Standing>>>>,
+}
+
+/// What a phase asks for.
+enum Work {
+    Nothing,
+    Load,
+    Write,
+}
+
+impl Attendant {
+    /// Runs until cancelled. An error is one that stops more than this table: a fenced daemon.
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let mut tables = self.plan.board.watch_tables();
+        let mut backoff = Backoff::new(self.settings.backoff, self.settings.backoff_max);
+        while !cancel.is_cancelled() {
+            tables.mark_unchanged();
+            let Some(state) = self.ledger.get(&self.key).await else { return Ok(()) };
+            let started = Instant::now();
+            let outcome = match work(&state) {
+                Work::Nothing => {
+                    tokio::select! {
+                        () = cancel.cancelled() => return Ok(()),
+                        _ = tables.changed() => continue,
+                    }
+                }
+                Work::Load => self.attend(&state, Self::load(self.clone(), cancel.child_token()), &cancel).await,
+                Work::Write => self.attend(&state, Self::write(self.clone(), cancel.child_token()), &cancel).await,
+            };
+            if let Err(error) = outcome {
+                self.failed(error, backoff.wait(started.elapsed()), &cancel).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the work until it ends, or until the phase asks for something else: then the work is told to stop at its next safe point.
+    async fn attend(
+        &self,
+        state: &TableState,
+        (stop, work_done): (CancellationToken, impl Future<Output = Result<()>>),
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let mut tables = self.plan.board.watch_tables();
+        tokio::pin!(work_done);
+        loop {
+            tables.mark_unchanged();
+            let now = self.ledger.get(&self.key).await;
+            let same = now.is_some_and(|now| now.phase.is_working() == state.phase.is_working());
+            if !same || cancel.is_cancelled() {
+                stop.cancel();
+                return work_done.await;
+            }
+            tokio::select! {
+                outcome = &mut work_done => return outcome,
+                () = cancel.cancelled() => {}
+                changed = tables.changed() => if changed.is_err() { stop.cancel(); return work_done.await; },
+            }
+        }
+    }
+
+    fn load(self, stop: CancellationToken) -> (CancellationToken, impl Future<Output = Result<()>>) {
+        let load = Load {
+            rooms: self.plan.rooms.clone(),
+            ledger: Arc::clone(&self.ledger),
+            board: Arc::clone(&self.plan.board),
+            limits: self.plan.load.clone(),
+            key: self.key.clone(),
+        };
+        (stop.clone(), load.run(stop))
+    }
+
+    fn write(self, stop: CancellationToken) -> (CancellationToken, impl Future<Output = Result<()>>) {
+        (stop.clone(), self.writers(stop))
+    }
+
+    /// One writer per lake table; when the last of them shows its first state to readers, the table is live.
+    async fn writers(self, stop: CancellationToken) -> Result<()> {
+        let Some(state) = self.ledger.get(&self.key).await else { return Ok(()) };
+        let mut running: JoinSet<Result<()>> = JoinSet::new();
+        let mut standings = Vec::new();
+        for spec in targets::targets(&state) {
+            self.plan.rooms.changelog.set_active(&state.topic, &targets::consumer(&spec), true).await?;
+            let (standing, seen) = watch::channel(Standing::default());
+            standings.push(seen);
+            let write = Write {
+                rooms: self.plan.rooms.clone(),
+                ledger: Arc::clone(&self.ledger),
+                board: Arc::clone(&self.plan.board),
+                limits: self.plan.write.clone(),
+                key: self.key.clone(),
+                spec,
+                standing,
+            };
+            running.spawn(write.run(stop.clone()));
+        }
+        self.standings.send_replace(standings.clone());
+        let mut all_seen = Box::pin(all_seen(standings));
+        let mut waiting = matches!(state.phase, Phase::CatchingUp { .. });
+        let outcome = loop {
+            tokio::select! {
+                () = &mut all_seen, if waiting => {
+                    waiting = false;
+                    self.went_live().await?;
+                }
+                ended = running.join_next() => match ended {
+                    None => break Ok(()),
+                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(error))) => break Err(error),
+                    Some(Err(error)) => break Err(Error::Table {
+                        table: self.key.table.clone(),
+                        reason: format!("a writer's task ended: {error}"),
+                        remedy: "report this with the log, then run `binlake resume` for it".to_owned(),
+                    }),
+                },
+            }
+        };
+        stop.cancel();
+        while let Some(ended) = running.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::warn!(table = %self.key, %error, "a second writer of the table failed as well");
+            }
+        }
+        outcome
+    }
+
+    async fn went_live(&self) -> Result<()> {
+        self.ledger
+            .update(&self.key, |state| {
+                if let Phase::CatchingUp { handoff } = state.phase {
+                    state.phase = Phase::Live { handoff };
+                }
+            })
+            .await?;
+        tracing::info!(table = %self.key.table, generation = self.key.generation, phase = "live", "phase");
+        Ok(())
+    }
+
+    /// Retry waits; anything else parks the table. Only a fenced daemon is passed on.
+    async fn failed(&self, error: Error, wait: Duration, cancel: &CancellationToken) -> Result<()> {
+        match error.remedy() {
+            Remedy::Retry => {
+                tracing::warn!(table = %self.key, %error, cause = cause(&error), wait_ms = wait.as_millis() as u64, "will be tried again");
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+                Ok(())
+            }
+            Remedy::Fenced if self.is_superseded().await => {
+                // Readers were switched to the newer generation: this one has nothing left to do and is about to be retired.
+                cancel.cancelled().await;
+                Ok(())
+            }
+            Remedy::Fenced => Err(error),
+            Remedy::Park(remedy) | Remedy::Stop(remedy) => {
+                tracing::error!(table = %self.key, reason = %error, remedy, phase = "parked", "phase");
+                let at_ms = self.plan.rooms.clock.now_ms();
+                let state =
+                    self.ledger.park(&self.key, Parked { reason: error.to_string(), remedy, resumable: true, at_ms }).await?;
+                self.set_active(&state, false).await
+            }
+        }
+    }
+
+    async fn is_superseded(&self) -> bool {
+        let newest = self.ledger.newest().await.into_iter().find(|state| state.table == self.key.table);
+        newest.is_none_or(|newest| newest.generation > self.key.generation)
+    }
+
+    /// A table that stands still keeps its records only until the embedded log is full.
+    pub async fn set_active(&self, state: &TableState, active: bool) -> Result<()> {
+        for spec in targets::targets(state) {
+            self.plan.rooms.changelog.set_active(&state.topic, &targets::consumer(&spec), active).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The chain of causes behind an error, for the log.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut source = error.source();
+    while let Some(error) = source {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn work(state: &TableState) -> Work {
+    if !state.listed {
+        return Work::Nothing;
+    }
+    match (&state.phase, &state.capture) {
+        (Phase::Parked { .. } | Phase::Paused { .. }, _) | (Phase::Pending | Phase::Snapshotting, CaptureState::Wanted) => {
+            Work::Nothing
+        }
+        (Phase::Pending | Phase::Snapshotting, CaptureState::On { .. }) => Work::Load,
+        // Removed from the YAML in the middle of its snapshot.
+        (Phase::Pending | Phase::Snapshotting, CaptureState::Ended { .. }) => Work::Nothing,
+        (Phase::CatchingUp { .. } | Phase::Live { .. }, _) => Work::Write,
+    }
+}
+
+async fn all_seen(mut standings: Vec<watch::Receiver<Standing>>) {
+    for standing in &mut standings {
+        if standing.wait_for(|standing| standing.seen.is_some()).await.is_err() {
+            // The writer has ended; whoever waits for it learns that elsewhere.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Whether every lake table of a table covers `target`: by its own position, or because it has taken all that its topic held below a
+/// `published` that covers it.
+pub fn reached(standings: &[watch::Receiver<Standing>], ends: &[LogOffset], target: Cut) -> bool {
+    let end = ends.first().copied().unwrap_or_default();
+    !standings.is_empty()
+        && standings.iter().all(|standing| {
+            let standing = *standing.borrow();
+            standing.seen.is_some_and(|seen| seen >= target || standing.offset >= end)
+        })
+}

@@ -1,0 +1,153 @@
+//! The YAML's table list held against what is stored: tables are taken up, left behind, or told that they need a rebuild.
+//!
+//! A table that was altered or dropped while the daemon was down is *not* judged here: the stream will show the statement at its place,
+//! with everything before it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::change::{Failure, KeyKind, Remedy, TableName, TableSchema};
+use crate::metadata::{CaptureState, Parked, Phase, TableState};
+use crate::pipeline::{Error, Ledger, Result, TableKey, TableOptions, targets};
+
+use super::{SourcePlan, WantedTable};
+
+/// Brings the stored tables in line with the list.
+///
+/// # Errors
+/// [`Error::Table`] with every mistake of the list: a named table that is not there, two tables into one name.
+pub async fn reconcile(plan: &SourcePlan, ledger: &Ledger) -> Result<Vec<WantedTable>> {
+    let states = ledger.newest().await;
+    let mut names: BTreeSet<TableName> = plan.rooms.source.tables().await?.into_iter().collect();
+    names.extend(states.iter().map(|state| state.table.clone()));
+    let names: Vec<TableName> = names.into_iter().collect();
+    let wanted = (plan.resolver)(&names).map_err(|mistakes| Error::List { source_name: plan.name.clone(), mistakes })?;
+    for table in &wanted {
+        match states.iter().find(|state| state.table == table.name) {
+            None => insert_new(plan, ledger, table, 1).await?,
+            Some(state) => keep(plan, ledger, table, state).await?,
+        }
+    }
+    for state in states.iter().filter(|state| state.listed && !wanted.iter().any(|table| table.name == state.table)) {
+        leave(plan, ledger, state).await?;
+    }
+    Ok(wanted)
+}
+
+/// A table's first generation, or the next: parked at once where it cannot be captured.
+pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, generation: u32) -> Result<()> {
+    let mut state = TableState {
+        source: plan.name.clone(),
+        table: table.name.clone(),
+        generation,
+        mode: table.mode.clone(),
+        into: table.into.clone(),
+        layout_single: table.layout_single,
+        topic: table.topic.clone(),
+        schema: Arc::new(TableSchema {
+            name: table.name.clone(),
+            columns: Vec::new(),
+            key: Vec::new(),
+            key_kind: KeyKind::None,
+            physical_columns: 0,
+            physical: Vec::new(),
+        }),
+        phase: Phase::Pending,
+        capture: CaptureState::Wanted,
+        start_offsets: Vec::new(),
+        since_checkpoint: None,
+        visible: None,
+        plan: None,
+        planned_all: false,
+        listed: true,
+    };
+    match plan.rooms.source.describe(&table.name, &table.options).await {
+        Ok(schema) => state.schema = schema,
+        Err(error) => match error.remedy() {
+            Remedy::Park(remedy) if table.named && only_keyless(plan, table).await => {
+                let mistakes = vec![format!("{error}; {remedy}")];
+                return Err(Error::List { source_name: plan.name.clone(), mistakes });
+            }
+            Remedy::Park(remedy) => {
+                tracing::error!(table = %table.name, reason = %error, remedy, phase = "parked", "phase");
+                let parked = Parked { reason: error.to_string(), remedy, resumable: true, at_ms: plan.rooms.clock.now_ms() };
+                state.phase = Phase::Parked { parked, before: Box::new(Phase::Pending) };
+            }
+            Remedy::Retry | Remedy::Stop(_) | Remedy::Fenced => return Err(error.into()),
+        },
+    }
+    ledger.insert(state).await
+}
+
+/// Whether the table lacks nothing but a key: of a table that the list names this is a mistake of the list.
+async fn only_keyless(plan: &SourcePlan, table: &WantedTable) -> bool {
+    let options = TableOptions { keyless_allowed: true, ..table.options.clone() };
+    !table.options.keyless_allowed && plan.rooms.source.describe(&table.name, &options).await.is_ok()
+}
+
+async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &TableState) -> Result<()> {
+    let key = TableKey { table: state.table.clone(), generation: state.generation };
+    let parked = state.phase.parked().is_some();
+    if state.capture == CaptureState::Wanted && parked {
+        // It was never captured: whatever was in the way may be gone.
+        return insert_new(plan, ledger, table, state.generation).await;
+    }
+    if matches!(state.capture, CaptureState::Ended { .. }) && !parked {
+        tracing::info!(table = %state.table, "listed again: its changes were not captured in between, so it is built anew");
+        return insert_new(plan, ledger, table, state.generation + 1).await;
+    }
+    let now = settings_of(table, state);
+    if state.listed && now.is_none() {
+        return Ok(());
+    }
+    ledger.update(&key, |state| state.listed = true).await?;
+    if let Some(difference) = now {
+        let reason = format!("{}: {difference} since this generation was started", state.table);
+        let remedy = format!("run `binlake rebuild {}` to build it anew, or take the change back", state.table);
+        let at_ms = plan.rooms.clock.now_ms();
+        ledger.park(&key, Parked { reason, remedy, resumable: true, at_ms }).await?;
+    } else if let Phase::Parked { parked, .. } = &state.phase
+        && parked.reason.contains("since this generation was started")
+    {
+        ledger.update(&key, |state| state.phase = state.phase.working().clone()).await?;
+    }
+    Ok(())
+}
+
+/// What the YAML says otherwise than when the generation was started.
+fn settings_of(table: &WantedTable, state: &TableState) -> Option<String> {
+    if table.mode != state.mode {
+        return Some(format!("`mode` was changed from {} to {}", state.mode, table.mode));
+    }
+    if table.into != state.into {
+        return Some(format!(
+            "the lake table was changed from {}.{} to {}.{}",
+            state.into.0, state.into.1, table.into.0, table.into.1
+        ));
+    }
+    let captured: BTreeSet<&str> = state.schema.columns.iter().map(|column| column.name.as_str()).collect();
+    let excluded = |name: &str| table.options.exclude_columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+    let wanted: BTreeSet<&str> =
+        state.schema.physical.iter().map(|(name, _)| name.as_str()).filter(|name| !excluded(name)).collect();
+    (!state.schema.columns.is_empty() && captured != wanted).then(|| "`columns.exclude` was changed".to_owned())
+}
+
+async fn leave(plan: &SourcePlan, ledger: &Ledger, state: &TableState) -> Result<()> {
+    tracing::info!(table = %state.table, "no longer listed: its lake table stays as it is");
+    let until = ledger.source().await?.and_then(|source| source.published).map(|published| published.position);
+    for state in ledger.all().await.into_iter().filter(|other| other.table == state.table) {
+        let key = TableKey { table: state.table.clone(), generation: state.generation };
+        ledger
+            .update(&key, |state| {
+                state.listed = false;
+                if let CaptureState::On { since } = state.capture {
+                    state.capture = CaptureState::Ended { since, until: until.unwrap_or(since).max(since) };
+                }
+            })
+            .await?;
+        for spec in targets::targets(&state) {
+            plan.rooms.changelog.set_active(&state.topic, &targets::consumer(&spec), false).await?;
+        }
+    }
+    Ok(())
+}

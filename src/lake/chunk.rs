@@ -1,0 +1,153 @@
+//! Chunks of a snapshot as files: nothing of them is visible before a commit adopts them.
+//!
+//! Each attempt writes into a directory of its own, `g0001/chunks/c000012-<attempt>/`, so a chunk that is read twice makes two
+//! sets of files and the metadata store says which one counts. A mirror's rows are sorted by stored key within each file. What
+//! comes in beyond `batch_bytes` is cut off as one more file, so a chunk needs no more memory than that. A changelog table's
+//! rows carry `_op = 'r'` and the position of `since`; what the source's clock said is not known of them, so `_ts_ms`, `_gtid` and `_file`
+//! are NULL, `_row` counts through the snapshot, and the day they lie in is the one they were read on.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::columns::{ChangeColumns, RowsBuilder, Shape};
+use super::datafile::FileUpload;
+use super::log::{generation_name, table_folder, table_object};
+use super::store::LakeStore;
+use super::table::days::{self, Days};
+use super::{ChunkFile, ChunkPart, ChunkWriter, Error, Result, Settings, TableKind, TableSpec, keys};
+use crate::change::{CellError, Cut, Image, RowSink};
+
+/// Bits of `_row` that count a chunk's rows; those above are the chunk's number.
+const ROW_BITS: u32 = 40;
+
+/// See the module.
+pub(crate) struct ParquetChunk {
+    store: LakeStore,
+    settings: Settings,
+    spec: TableSpec,
+    shape: Shape,
+    directory: String,
+    rows: SnapshotRows,
+    parts: Vec<ChunkPart>,
+}
+
+/// Rows of a snapshot as they come; in a changelog table each gets its leading cells.
+struct SnapshotRows {
+    rows: RowsBuilder,
+    changelog: bool,
+    since: Cut,
+    next_row: u64,
+}
+
+impl ParquetChunk {
+    pub(crate) fn new(
+        store: &LakeStore,
+        settings: &Settings,
+        spec: &TableSpec,
+        place: (Cut, u64),
+        attempt: &str,
+    ) -> Result<Self> {
+        let (since, chunk) = place;
+        let shape = Shape::new(spec, settings)?;
+        let changelog = spec.kind == TableKind::Changelog;
+        let mut directory = format!("{}/chunks/c{chunk:06}-{attempt}", generation_name(spec.generation));
+        if attempt.is_empty() || !attempt.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            let reason = format!("{attempt:?} cannot name an attempt: letters, digits, - and _ can");
+            return Err(Error::File { path: directory, reason });
+        }
+        if changelog {
+            let read_us = i64::try_from(settings.clock.now_ms()).unwrap_or(i64::MAX).saturating_mul(1000);
+            let mut days = Days::new(&settings.datetime_zone, spec.name.to_string())?;
+            directory = format!("{directory}/{}", days::directory(days.day(read_us)?));
+        }
+        let rows = SnapshotRows { rows: RowsBuilder::new(&shape), changelog, since, next_row: chunk << ROW_BITS };
+        let (store, settings, spec) = (store.clone(), settings.clone(), spec.clone());
+        Ok(Self { store, settings, spec, shape, directory, rows, parts: Vec::new() })
+    }
+
+    /// Makes a file of what is in memory.
+    async fn cut(&mut self) -> Result<()> {
+        if self.rows.rows.is_empty() {
+            return Ok(());
+        }
+        let batch = self.rows.rows.take()?;
+        let path = format!("{}/part-{:04}.parquet", self.directory, self.parts.len());
+        let batch = match self.spec.kind {
+            TableKind::Changelog => batch,
+            TableKind::Mirror => {
+                let shape = self.shape.clone();
+                let sorting = tokio::task::spawn_blocking(move || keys::sorted_by_key(&shape, &batch));
+                sorting.await.map_err(|error| Error::File { path: path.clone(), reason: error.to_string() })??
+            }
+        };
+        let folder = table_folder(&self.spec.name);
+        let mut file = FileUpload::new(&self.store.objects(), &folder, path, &self.shape, &self.settings)?;
+        file.write(batch).await?;
+        let entry = file.finish().await?;
+        self.parts.push(ChunkPart { path: entry.path, rows: entry.rows, bytes: entry.bytes, keys: entry.keys });
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ChunkWriter for ParquetChunk {
+    fn sink(&mut self) -> &mut (dyn RowSink + Send) {
+        &mut self.rows
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        match self.rows.rows.memory_bytes() > self.settings.batch_bytes {
+            true => self.cut().await,
+            false => Ok(()),
+        }
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<ChunkFile> {
+        self.cut().await?;
+        self.store.settle(self.parts.iter().map(|part| table_object(&self.spec.name, &part.path))).await?;
+        let zero_dates: BTreeMap<String, u64> = self.rows.rows.zero_dates();
+        Ok(ChunkFile { rows: self.parts.iter().map(|part| part.rows).sum(), files: self.parts, zero_dates })
+    }
+}
+
+macro_rules! forward {
+    ($($name:ident($($value:ident: $type:ty)?);)*) => {
+        $(fn $name(&mut self $(, $value: $type)?) -> std::result::Result<(), CellError> {
+            self.rows.$name($($value)?)
+        })*
+    };
+}
+
+impl RowSink for SnapshotRows {
+    fn image(&mut self, image: Image) -> std::result::Result<(), CellError> {
+        if self.changelog {
+            self.rows.change(&ChangeColumns {
+                operation: 'r',
+                committed_ms: None,
+                gtid: None,
+                file: None,
+                position: self.since.0.offset,
+                row: self.next_row,
+            })?;
+            self.next_row += 1;
+        }
+        self.rows.image(image)
+    }
+
+    forward! {
+        null();
+        signed(value: i64);
+        unsigned(value: u64);
+        float(value: f32);
+        double(value: f64);
+        decimal(text: &str);
+        text(text: &str);
+        bytes(bytes: &[u8]);
+        date(days: i32);
+        time(microseconds: i64);
+        datetime(microseconds: i64);
+        timestamp(microseconds: i64);
+        zero_date();
+    }
+}

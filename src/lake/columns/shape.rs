@@ -1,0 +1,233 @@
+//! The lake's shape of one table.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use jiff::tz::TimeZone;
+
+use crate::change::{Column, ColumnType, Generated};
+use crate::lake::{DatetimeEncoding, Error, Result, Settings, TableKind, TableSpec};
+
+/// The columns that stand before the table's own in a changelog table.
+const CHANGE_COLUMNS: [(&str, DataType); 6] = [
+    ("_op", DataType::Utf8),
+    ("_ts_ms", DataType::Int64),
+    ("_gtid", DataType::Utf8),
+    ("_file", DataType::Utf8),
+    ("_pos", DataType::Int64),
+    ("_row", DataType::Int64),
+];
+
+/// The partition column of changelog tables: a directory, so no column of the file may have its name.
+const DAY_COLUMN: &str = "dt";
+
+/// How a column's cells become lake values, where the type alone does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// As they come.
+    Plain,
+    /// TIME, as MySQL prints it.
+    TimeText {
+        /// Digits of the second's fraction.
+        fraction: u8,
+    },
+    /// DATETIME, as an instant.
+    DatetimeInstant,
+    /// DATETIME, as MySQL prints it.
+    DatetimeText {
+        /// Digits of the second's fraction.
+        fraction: u8,
+    },
+}
+
+/// One of the table's columns in the lake.
+#[derive(Debug, Clone)]
+pub(crate) struct LakeColumn {
+    /// MySQL's name, for messages.
+    pub(crate) name: String,
+    /// What the file holds.
+    pub(crate) data_type: DataType,
+    /// How cells become values.
+    pub(crate) rule: Rule,
+    /// Whether it is part of the mirror's key.
+    pub(crate) key: bool,
+}
+
+/// The lake's shape of one table: its file columns, its key, and what of it is compared. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shape(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    table: String,
+    kind: TableKind,
+    schema: SchemaRef,
+    schema_id: String,
+    columns: Vec<LakeColumn>,
+    key: Vec<usize>,
+    compared: Vec<usize>,
+    integer_leading: bool,
+    zero_dates_park: bool,
+    zone: Option<TimeZone>,
+}
+
+impl Shape {
+    /// Maps a table's columns.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when two columns differ by case only, a name is taken, a mirror has no key, or the zone is unknown.
+    pub fn new(spec: &TableSpec, settings: &Settings) -> Result<Self> {
+        let table = spec.name.to_string();
+        let refuse = |reason: String, remedy: &str| Error::Value { table: table.clone(), reason, remedy: remedy.to_owned() };
+        let mirror = spec.kind == TableKind::Mirror;
+        let key = if mirror { spec.schema.key.clone() } else { Vec::new() };
+        if mirror && (key.is_empty() || key.iter().any(|index| *index >= spec.schema.columns.len())) {
+            return Err(refuse("a mirror needs a key".to_owned(), "name its key with `key:`, or use `mode: changelog`"));
+        }
+        let zone = match settings.datetime_zone.as_str() {
+            "UTC" => None,
+            name => Some(TimeZone::get(name).map_err(|error| {
+                refuse(
+                    format!("datetime_zone {name}: {error}"),
+                    "set `lake.datetime_zone` to a name of the IANA time zone database",
+                )
+            })?),
+        };
+        let mut fields: Vec<Field> = Vec::new();
+        if !mirror {
+            fields.extend(CHANGE_COLUMNS.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)));
+        }
+        let columns: Vec<LakeColumn> = spec
+            .schema
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| lake_column(column, settings.datetime, key.contains(&index)))
+            .collect();
+        fields.extend(columns.iter().map(|column| Field::new(column.name.to_lowercase(), column.data_type.clone(), true)));
+        let mut seen: HashSet<&str> = if mirror { HashSet::new() } else { HashSet::from([DAY_COLUMN]) };
+        if let Some(twice) = fields.iter().find(|field| !seen.insert(field.name())) {
+            let reason = format!("two columns would be named {} in the lake", twice.name());
+            return Err(refuse(reason, "leave one out with `columns: {exclude: […]}`, or rename it in MySQL"));
+        }
+        let virtual_column = |index: &usize| spec.schema.columns[*index].generated == Generated::Virtual;
+        Ok(Self(Arc::new(Inner {
+            compared: (0..columns.len()).filter(|index| !virtual_column(index)).collect(),
+            integer_leading: key.first().is_some_and(|index| is_integer(&spec.schema.columns[*index].kind)),
+            kind: spec.kind,
+            schema: Arc::new(Schema::new(fields)),
+            schema_id: spec.schema.id(),
+            zero_dates_park: settings.zero_dates_park,
+            table,
+            columns,
+            key,
+            zone,
+        })))
+    }
+
+    /// The columns of the file.
+    pub fn arrow_schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+
+    /// What the table holds.
+    pub fn kind(&self) -> TableKind {
+        self.0.kind
+    }
+
+    /// The lake table's name, for messages and file footers.
+    pub fn table(&self) -> &str {
+        &self.0.table
+    }
+
+    /// The fingerprint of the MySQL shape.
+    pub fn schema_id(&self) -> &str {
+        &self.0.schema_id
+    }
+
+    /// Whether rows are kept in the order of their key's first column; else by a hash of the key.
+    pub fn integer_leading(&self) -> bool {
+        self.0.integer_leading
+    }
+
+    /// The table's own columns, without a changelog's leading ones.
+    pub(crate) fn columns(&self) -> &[LakeColumn] {
+        &self.0.columns
+    }
+
+    /// Indexes of the key's columns in a mirror's file.
+    pub(crate) fn key(&self) -> &[usize] {
+        &self.0.key
+    }
+
+    /// Indexes of the columns that promise 11 compares: all but VIRTUAL ones.
+    pub(crate) fn compared(&self) -> &[usize] {
+        &self.0.compared
+    }
+
+    pub(crate) fn zero_dates_park(&self) -> bool {
+        self.0.zero_dates_park
+    }
+
+    /// The zone DATETIME is read in; None for UTC.
+    pub(crate) fn zone(&self) -> Option<&TimeZone> {
+        self.0.zone.as_ref()
+    }
+
+    pub(crate) fn value_error(&self, reason: String, remedy: &str) -> Error {
+        Error::Value { table: self.0.table.clone(), reason, remedy: remedy.to_owned() }
+    }
+
+    pub(crate) fn file_error(&self, path: &str, reason: impl std::fmt::Display) -> Error {
+        Error::File { path: format!("{}: {path}", self.0.table), reason: reason.to_string() }
+    }
+}
+
+fn is_integer(kind: &ColumnType) -> bool {
+    matches!(kind, ColumnType::Integer { .. } | ColumnType::Year)
+}
+
+/// An instant in microseconds, as Parquet's UTC-adjusted INT64.
+pub(crate) fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn lake_column(column: &Column, datetime: DatetimeEncoding, key: bool) -> LakeColumn {
+    let (data_type, rule) = match &column.kind {
+        ColumnType::Integer { bits, unsigned } => (integer(*bits, *unsigned), Rule::Plain),
+        ColumnType::Year => (DataType::Int32, Rule::Plain),
+        ColumnType::Float => (DataType::Float32, Rule::Plain),
+        ColumnType::Double => (DataType::Float64, Rule::Plain),
+        ColumnType::Decimal { precision, scale } if (1..=38).contains(precision) && scale <= precision => {
+            (DataType::Decimal128(*precision, *scale as i8), Rule::Plain)
+        }
+        ColumnType::Bit { bits: 1 } => (DataType::Boolean, Rule::Plain),
+        ColumnType::Bit { bits: 2..=63 } => (DataType::Int64, Rule::Plain),
+        ColumnType::Bit { .. } => (DataType::Decimal128(20, 0), Rule::Plain),
+        ColumnType::Decimal { .. }
+        | ColumnType::Text { .. }
+        | ColumnType::Enum { .. }
+        | ColumnType::Set { .. }
+        | ColumnType::Json => (DataType::Utf8, Rule::Plain),
+        ColumnType::Binary { .. } | ColumnType::Geometry | ColumnType::Vector => (DataType::Binary, Rule::Plain),
+        ColumnType::Date => (DataType::Date32, Rule::Plain),
+        ColumnType::Time { fraction } => (DataType::Utf8, Rule::TimeText { fraction: *fraction }),
+        ColumnType::Datetime { fraction } => match datetime {
+            DatetimeEncoding::Instant => (instant(), Rule::DatetimeInstant),
+            DatetimeEncoding::String => (DataType::Utf8, Rule::DatetimeText { fraction: *fraction }),
+        },
+        ColumnType::Timestamp { .. } => (instant(), Rule::Plain),
+    };
+    LakeColumn { name: column.name.clone(), data_type, rule, key }
+}
+
+fn integer(bits: u8, unsigned: bool) -> DataType {
+    match (bits, unsigned) {
+        (..=8, false) => DataType::Int8,
+        (..=8, true) | (9..=16, false) => DataType::Int16,
+        (9..=24, true) | (17..=32, false) => DataType::Int32,
+        (25..=32, true) | (33.., false) => DataType::Int64,
+        (33.., true) => DataType::Decimal128(20, 0),
+    }
+}

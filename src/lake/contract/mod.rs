@@ -1,0 +1,223 @@
+//! What every [`Lake`](super::Lake) owes its users, run on files and in memory.
+
+mod changelog;
+mod lifecycle;
+mod mirror;
+mod readers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::change::{BinlogPosition, Charset, Column, ColumnType, Generated, Image, KeyKind, ManualClock, Operation, TableName};
+
+/// 2026-11-22T00:00:00Z.
+pub(super) const MIDNIGHT_MS: u64 = 1_795_305_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
+
+/// A lake, its clock, and where it lies.
+pub(super) struct House {
+    pub(super) lake: ObjectLake,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) settings: Settings,
+    pub(super) directory: tempfile::TempDir,
+    on_files: bool,
+}
+
+/// One on files, one in memory.
+pub(super) fn houses() -> [House; 2] {
+    [House::new(true), House::new(false)]
+}
+
+impl House {
+    pub(super) fn new(on_files: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(MIDNIGHT_MS));
+        let settings = Settings {
+            url: format!("file://{}/lake", directory.path().display()),
+            retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(86_400), size: 3.0 },
+            datetime_zone: "UTC".to_owned(),
+            datetime: DatetimeEncoding::Instant,
+            zero_dates_park: false,
+            check: Check::Rows,
+            file_bytes: 64 << 10,
+            row_group_bytes: 8 << 10,
+            checkpoint_every: 5,
+            batch_bytes: 16 << 10,
+            scratch: directory.path().join("scratch"),
+            clock: Arc::clone(&clock) as _,
+        };
+        std::fs::create_dir_all(&settings.scratch).unwrap();
+        let lake = match on_files {
+            true => ObjectLake::open(settings.clone()).unwrap(),
+            false => ObjectLake::in_memory(settings.clone()),
+        };
+        Self { lake, clock, settings, directory, on_files }
+    }
+
+    /// As a daemon that was started again sees it.
+    pub(super) fn reopened(&self) -> ObjectLake {
+        match self.on_files {
+            true => ObjectLake::open(self.settings.clone()).unwrap(),
+            false => self.lake.clone(),
+        }
+    }
+
+    pub(super) fn spec(&self, kind: TableKind, generation: u32) -> TableSpec {
+        let column = |name: &str, kind: ColumnType, ordinal: usize| Column {
+            name: name.to_owned(),
+            declared: String::new(),
+            nullable: ordinal > 0,
+            generated: Generated::No,
+            kind,
+            ordinal,
+        };
+        let columns = vec![
+            column("Id", ColumnType::Integer { bits: 64, unsigned: false }, 0),
+            column("name", ColumnType::Text { charset: Charset("utf8mb4".to_owned()) }, 1),
+            column("born", ColumnType::Date, 2),
+        ];
+        let schema = TableSchema {
+            name: TableName::new("shop", "users"),
+            physical: columns.iter().map(|column| (column.name.clone(), column.kind.clone())).collect(),
+            physical_columns: columns.len(),
+            columns,
+            key: vec![0],
+            key_kind: KeyKind::Primary,
+        };
+        TableSpec {
+            name: name(),
+            kind,
+            generation,
+            schema: Arc::new(schema),
+            layout: Layout::Segments,
+            source: "shop".to_owned(),
+        }
+    }
+
+    /// A chunk with these rows, each `(id, name)`.
+    pub(super) async fn chunk(&self, spec: &TableSpec, number: u64, attempt: &str, rows: &[(i64, &str)]) -> ChunkFile {
+        let since = Cut(BinlogPosition { epoch: 0, file: 1, offset: 100 });
+        let mut chunk = self.lake.chunk(spec, since, number, attempt).await.unwrap();
+        for row in rows {
+            chunk.sink().image(Image::After).unwrap();
+            drive(chunk.sink(), row);
+            chunk.flush().await.unwrap();
+        }
+        chunk.finish().await.unwrap()
+    }
+
+    /// What the table holds, as `id name`.
+    pub(super) async fn rows(&self, generation: u32) -> Vec<(i64, String)> {
+        let rows = self.lake.read_back(&name(), generation).await.unwrap();
+        let mut rows: Vec<_> = rows.iter().map(|row| (cell(row, "id").parse().unwrap(), cell(row, "name"))).collect();
+        rows.sort();
+        rows
+    }
+}
+
+pub(super) fn name() -> LakeName {
+    LakeName { database: "ods_shop".to_owned(), table: "users".to_owned() }
+}
+
+pub(super) fn cell(row: &TextRow, column: &str) -> String {
+    let (_, value) = row.iter().find(|(name, _)| name == column).unwrap_or_else(|| panic!("no column {column} in {row:?}"));
+    value.clone().unwrap_or_else(|| "NULL".to_owned())
+}
+
+fn drive(sink: &mut (impl RowSink + ?Sized), (id, name): &(i64, &str)) {
+    sink.signed(*id).unwrap();
+    sink.text(name).unwrap();
+    match *id % 2 {
+        0 => sink.zero_date().unwrap(),
+        _ => sink.date(20_000).unwrap(),
+    }
+}
+
+/// A place in the log: transactions at 100, 110, 120, …; the nth record has offset n.
+pub(super) fn point(transactions: u64, publish: bool) -> CommitPoint {
+    CommitPoint {
+        position: Cut(BinlogPosition { epoch: 0, file: 1, offset: 100 + 10 * transactions }),
+        offsets: vec![LogOffset(transactions)],
+        last: vec![None],
+        gtid: None,
+        file_name: "binlog.000001".to_owned(),
+        source_time_us: 0,
+        publish,
+    }
+}
+
+/// One change of one row, or of all.
+pub(super) enum Change<'a> {
+    Insert(i64, &'a str),
+    Update((i64, &'a str), &'a str),
+    Delete(i64, &'a str),
+    Truncate,
+}
+
+/// The nth transaction, with one change.
+pub(super) fn put(writer: &mut dyn TableWriter, transaction: u64, committed_ms: u64, change: &Change<'_>) -> Result<()> {
+    let (operation, before, after) = match change {
+        Change::Insert(id, name) => (Operation::Create, None, Some((*id, *name))),
+        Change::Update((id, old), new) => (Operation::Update, Some((*id, *old)), Some((*id, *new))),
+        Change::Delete(id, name) => (Operation::Delete, Some((*id, *name)), None),
+        Change::Truncate => (Operation::Truncate, None, None),
+    };
+    let transaction_start = BinlogPosition { epoch: 0, file: 1, offset: 100 + 10 * transaction };
+    let head = RecordHead {
+        operation,
+        position: ChangePosition { transaction: transaction_start, ordinal: 0 },
+        previous: None,
+        term: Term(1),
+        schema: String::new(),
+        gtid: Some(format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{transaction}")),
+        file: "binlog.000001".to_owned(),
+        committed_us: i64::try_from(committed_ms).unwrap() * 1000,
+        statement: None,
+    };
+    let sink = writer.sink();
+    sink.begin(&head, LogOffset(transaction), true)?;
+    for (image, row) in [(Image::Before, before), (Image::After, after)] {
+        if let Some(row) = row {
+            sink.image(image).unwrap();
+            drive(sink, &row);
+        }
+    }
+    sink.end()
+}
+
+pub(super) fn is_fenced<T>(result: Result<T>) -> bool {
+    matches!(result, Err(Error::Fenced { .. }))
+}
+
+/// How often each value of a column occurs.
+pub(super) fn counted(rows: &[TextRow], column: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        *counts.entry(cell(row, column)).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn a_probe_finds_put_if_absent_and_leaves_nothing() {
+    for house in houses() {
+        house.lake.probe().await.unwrap();
+        assert!(!house.directory.path().join("lake").exists());
+        let spec = house.spec(TableKind::Changelog, 1);
+        house.lake.writer(spec, Term(1)).await.unwrap();
+        house.lake.probe().await.unwrap();
+        assert_eq!(house.lake.history(&name(), 1).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_has_nothing() {
+    for house in houses() {
+        assert_eq!(house.lake.published(&name()).await.unwrap(), None);
+        assert_eq!(house.lake.committed(&name(), 1).await.unwrap(), None);
+        assert!(house.lake.files(&name()).await.unwrap().is_empty());
+        assert!(house.lake.history(&name(), 1).await.unwrap().is_empty());
+    }
+}

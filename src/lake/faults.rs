@@ -1,0 +1,94 @@
+//! A store that misbehaves as told: for tests of what a commit survives.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
+};
+
+/// What becomes of a put of a log record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It goes through.
+    None,
+    /// It happens, and the answer is lost.
+    AnswerLost,
+    /// It does not happen, and the answer is lost.
+    Lost,
+}
+
+/// See the module. One script for all clones of the store behind it.
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    inner: Arc<dyn ObjectStore>,
+    script: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+impl FaultyStore {
+    /// The puts of records meet these faults, one after another, and then none.
+    pub(crate) fn scripted(faults: &[Fault]) -> impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + use<> {
+        let script = Arc::new(Mutex::new(faults.iter().copied().collect()));
+        move |inner| Arc::new(Self { inner, script })
+    }
+
+    fn next(&self, location: &Path) -> Fault {
+        match location.as_ref().contains("/log/") {
+            true => self.script.lock().unwrap().pop_front().unwrap_or(Fault::None),
+            false => Fault::None,
+        }
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+fn silence() -> object_store::Error {
+    object_store::Error::Generic { store: "faulty", source: "no answer came".into() }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        match self.next(location) {
+            Fault::None => self.inner.put_opts(location, payload, opts).await,
+            Fault::Lost => Err(silence()),
+            Fault::AnswerLost => {
+                self.inner.put_opts(location, payload, opts).await?;
+                Err(silence())
+            }
+        }
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,115 @@
+//! Which generation readers see: a chain of `switch` records, one at the end of each generation that was live.
+//!
+//! The chain starts at generation 1. A generation's log either goes on, then it is the one that counts, or ends in a `switch` that
+//! names a later one. The switch is a put-if-absent in the *old* log: in the same instant readers go to the new generation and the
+//! old one's writer finds its next slot taken. It is put only after the new generation's own commit says `publish`; a crash between
+//! the two is mended by the next writer, because both are asked of the logs and neither is remembered elsewhere.
+//! A switch is never deleted, so an old log ends where it ended for ever.
+
+use super::record::{Record, RecordKind, VERSION};
+use super::state::{State, Switched};
+use super::{CommitLog, Slot};
+use crate::change::Term;
+use crate::lake::store::LakeStore;
+use crate::lake::{Error, LakeName, Result};
+
+/// How many generations a chain may have.
+const CHAIN_LIMIT: usize = 10_000;
+/// How often the switch may find its slot taken by the old generation's writer.
+const SWITCH_ATTEMPTS: usize = 64;
+
+/// The end of the chain.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) log: CommitLog,
+    /// None if its log is empty, which only generation 1's can be.
+    pub(crate) state: Option<State>,
+    /// When readers were switched to it; None for generation 1.
+    pub(crate) since_ms: Option<u64>,
+}
+
+impl Live {
+    pub(crate) fn generation(&self) -> u32 {
+        self.log.generation()
+    }
+}
+
+/// Follows the chain to its end.
+pub(crate) async fn live(store: &LakeStore, table: &LakeName) -> Result<Live> {
+    let mut log = CommitLog::new(store, table, 1);
+    let mut since_ms = None;
+    for _ in 0..CHAIN_LIMIT {
+        let state = log.load().await?;
+        let switched = state.as_ref().and_then(|state| state.switched.map(|switched| (state.seq, switched)));
+        let Some((seq, Switched { generation: next, at_ms })) = switched else {
+            if log.generation() > 1 && !state.as_ref().is_some_and(State::publishes) {
+                return Err(log.broken(&log.slot(1), "readers were switched to this generation, and it is not published"));
+            }
+            return Ok(Live { log, state, since_ms });
+        };
+        if next <= log.generation() {
+            return Err(log.broken(&log.slot(seq), format!("it switches back, to generation {next}")));
+        }
+        since_ms = Some(at_ms);
+        log = CommitLog::new(store, table, next);
+    }
+    Err(log.broken(&log.slot(1), format!("more than {CHAIN_LIMIT} generations")))
+}
+
+/// Who switches.
+#[derive(Debug, Clone)]
+pub(crate) struct Switcher {
+    pub(crate) table: LakeName,
+    pub(crate) source: String,
+    pub(crate) schema: String,
+    pub(crate) generation: u32,
+    pub(crate) term: Term,
+    pub(crate) now_ms: u64,
+}
+
+/// Sends readers to a generation whose own log says `publish`. Doing it again does nothing. Answers when
+/// it was done.
+pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64> {
+    let fenced = |reason: String| Error::Fenced { table: switcher.table.to_string(), term: switcher.term, reason };
+    for _ in 0..SWITCH_ATTEMPTS {
+        let live = live(store, &switcher.table).await?;
+        if live.generation() == switcher.generation {
+            return Ok(live.since_ms.unwrap_or(switcher.now_ms));
+        }
+        if live.generation() > switcher.generation {
+            return Err(fenced(format!("generation {} is live already", live.generation())));
+        }
+        let seq = live.state.map_or(0, |state| state.seq) + 1;
+        let record = record(switcher, live.log.generation(), seq);
+        match live.log.put(&record).await? {
+            // As in a commit: a slot that was free because it had expired does not count.
+            Slot::Ours if seq == 1 || live.log.has(seq - 1).await? => return Ok(switcher.now_ms),
+            Slot::Ours | Slot::Taken(_) => {}
+        }
+    }
+    Err(fenced("the older generation's writer is always ahead of the switch".to_owned()))
+}
+
+fn record(switcher: &Switcher, generation: u32, seq: u64) -> Record {
+    Record {
+        v: VERSION,
+        kind: RecordKind::Switch,
+        id: uuid::Uuid::new_v4().to_string(),
+        table: switcher.table.to_string(),
+        source: switcher.source.clone(),
+        generation,
+        seq,
+        term: switcher.term,
+        committed_ms: switcher.now_ms,
+        schema: switcher.schema.clone(),
+        point: None,
+        added: Vec::new(),
+        removed: Vec::new(),
+        forgotten: Vec::new(),
+        segments: None,
+        rows: Default::default(),
+        bytes_written: 0,
+        zero_dates: Default::default(),
+        switch_to: Some(switcher.generation),
+    }
+}

@@ -1,0 +1,292 @@
+//! The commit log of one generation of one table: records in numbered slots, each filled once.
+//!
+//! ```text
+//! <table>/_binlake/g0001/log/00000000000000000042.json          put-if-absent = THE commit
+//! <table>/_binlake/g0001/checkpoint/00000000000000000064.json   the sum of all records up to 64
+//! ```
+//!
+//! **Why nothing is lost or doubled.** A record is visible or not: the store puts it whole or not at all, and never over another.
+//! When the answer to a put is unknown, the *same* record is put again until its slot is occupied; whose record holds the slot is
+//! then read from its id. So a commit is known to have happened, or known to never happen, before anything follows from it.
+//! If the store stays silent, the next writer's first record settles it: it goes into that slot or finds it occupied.
+//!
+//! **Why a writer that was suspended does no harm.** Whoever takes over fills the slot that the old writer would put next. Log
+//! entries expire in ascending order, so if that slot has expired and is free again, the one before it has expired too: after
+//! putting n a writer looks whether n−1 is there, and if not counts itself as fenced. What it left in slot n lies below
+//! a checkpoint, where nobody reads. The same look notices that somebody deleted our newest record.
+//!
+//! **Why a reader is right while entries expire.** It takes the newest checkpoint and every record behind it, without a gap;
+//! a checkpoint's own record and all behind it are kept. When its listing was overtaken by expiry it lists again.
+
+pub(crate) mod generations;
+pub(crate) mod record;
+pub(crate) mod state;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use self::record::{Record, VERSION};
+use self::state::State;
+use super::store::{LakeStore, Put};
+use super::{Error, LakeName, Result};
+
+/// How often a record is put while the answer stays unknown.
+const PUT_ATTEMPTS: u32 = 6;
+/// How often a listing that does not hold together is made again: entries may expire while it is read.
+const LISTING_ATTEMPTS: u32 = 5;
+/// The pause before the second attempt; it doubles.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(if cfg!(test) { 1 } else { 50 });
+/// Entries that one call expires at most.
+const EXPIRED_AT_ONCE: usize = 256;
+/// Records fetched at a time.
+const FETCHES: usize = 8;
+
+/// Whose record holds a slot.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// The one that was to be put.
+    Ours,
+    /// Another.
+    Taken(Box<Record>),
+}
+
+/// The log of one generation.
+#[derive(Debug, Clone)]
+pub(crate) struct CommitLog {
+    store: LakeStore,
+    table: LakeName,
+    generation: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    v: u32,
+    state: State,
+}
+
+/// The numbers that a listing found.
+struct Listed {
+    checkpoint: Option<u64>,
+    /// In ascending order; whatever lies below the checkpoint may have gaps.
+    records: Vec<u64>,
+}
+
+/// The folder of a table.
+pub(crate) fn table_folder(table: &LakeName) -> Path {
+    Path::from_iter([table.database.as_str(), table.table.as_str()])
+}
+
+/// An object of a table, from its path relative to the table's folder.
+pub(crate) fn table_object(table: &LakeName, relative: &str) -> Path {
+    relative.split('/').fold(table_folder(table), |path, part| path.join(part))
+}
+
+/// The name of a generation's directories.
+pub(crate) fn generation_name(generation: u32) -> String {
+    format!("g{generation:04}")
+}
+
+impl CommitLog {
+    pub(crate) fn new(store: &LakeStore, table: &LakeName, generation: u32) -> Self {
+        Self { store: store.clone(), table: table.clone(), generation }
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn directory(&self, kind: &'static str) -> Path {
+        table_folder(&self.table).join("_binlake").join(generation_name(self.generation)).join(kind)
+    }
+
+    /// Where a record lies.
+    pub(crate) fn slot(&self, seq: u64) -> Path {
+        self.directory("log").join(format!("{seq:020}.json"))
+    }
+
+    fn checkpoint_path(&self, seq: u64) -> Path {
+        self.directory("checkpoint").join(format!("{seq:020}.json"))
+    }
+
+    /// An error about one record.
+    pub(crate) fn broken(&self, path: &Path, reason: impl Into<String>) -> Error {
+        Error::Log { table: self.table.to_string(), path: path.to_string(), reason: reason.into() }
+    }
+
+    /// Puts a record into its slot, and says whose record the slot holds in the end.
+    pub(crate) async fn put(&self, record: &Record) -> Result<Slot> {
+        let path = self.slot(record.seq);
+        let bytes = Bytes::from(serde_json::to_vec(record).map_err(|error| self.broken(&path, error.to_string()))?);
+        let mut pause = PAUSE;
+        let mut attempt = 1;
+        let put = loop {
+            match self.store.put_if_absent(&path, bytes.clone()).await {
+                Ok(put) => break put,
+                Err(error) if attempt == PUT_ATTEMPTS => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%path, attempt, %error, "the answer to a commit is unknown, putting the same record again");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            attempt += 1;
+        };
+        if put == Put::Occupied {
+            let holder = self.read_record(record.seq).await?.ok_or_else(|| self.broken(&path, "the record vanished"))?;
+            if holder.id != record.id {
+                return Ok(Slot::Taken(Box::new(holder)));
+            }
+        }
+        self.store.settle([path]).await?;
+        Ok(Slot::Ours)
+    }
+
+    /// Whether a record is there.
+    pub(crate) async fn has(&self, seq: u64) -> Result<bool> {
+        Ok(self.store.size(&self.slot(seq)).await?.is_some())
+    }
+
+    /// Reads one record; None if its slot is empty.
+    pub(crate) async fn read_record(&self, seq: u64) -> Result<Option<Record>> {
+        let path = self.slot(seq);
+        match self.store.get(&path).await? {
+            None => Ok(None),
+            Some(bytes) => record::read(&bytes).map(Some).map_err(|reason| self.broken(&path, reason)),
+        }
+    }
+
+    /// The sum of the log; None if there is no record.
+    pub(crate) async fn load(&self) -> Result<Option<State>> {
+        let mut attempt = 1;
+        loop {
+            match self.load_once().await {
+                Err(Error::Log { path, reason, .. }) if attempt < LISTING_ATTEMPTS => {
+                    tracing::debug!(path, reason, attempt, "reading the commit log again");
+                    tokio::time::sleep(PAUSE).await;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn load_once(&self) -> Result<Option<State>> {
+        let listed = self.listed().await?;
+        let mut state = match listed.checkpoint {
+            Some(seq) => self.read_checkpoint(seq).await?,
+            None => State::new(self.generation),
+        };
+        let behind: Vec<u64> = listed.records.iter().copied().filter(|seq| *seq > state.seq).collect();
+        if state.seq > 0 && !listed.records.contains(&state.seq) {
+            return Err(self.broken(&self.slot(state.seq), "the record is missing, though a checkpoint sums it up"));
+        }
+        for (seq, expected) in behind.iter().zip(state.seq + 1..) {
+            if *seq != expected {
+                return Err(self.broken(&self.slot(expected), format!("the record is missing, though record {seq} is there")));
+            }
+        }
+        let records: Vec<Record> = futures::stream::iter(behind)
+            .map(|seq| async move {
+                self.read_record(seq).await?.ok_or_else(|| self.broken(&self.slot(seq), "the record is missing"))
+            })
+            .buffered(FETCHES)
+            .try_collect()
+            .await?;
+        for record in &records {
+            state.apply(record).map_err(|reason| self.broken(&self.slot(record.seq), reason))?;
+        }
+        Ok(Some(state).filter(|state| state.seq > 0))
+    }
+
+    async fn read_checkpoint(&self, seq: u64) -> Result<State> {
+        let path = self.checkpoint_path(seq);
+        let bytes = self.store.get(&path).await?.ok_or_else(|| self.broken(&path, "the checkpoint is missing"))?;
+        let Checkpoint { state, .. } = record::read(&bytes).map_err(|reason| self.broken(&path, reason))?;
+        match state.seq == seq && state.generation == self.generation {
+            true => Ok(state),
+            false => Err(self.broken(&path, format!("it sums up record {} of generation {}", state.seq, state.generation))),
+        }
+    }
+
+    /// Keeps the sum of all records so far. Needs no put-if-absent: whoever held record `seq` knows the one right sum.
+    pub(crate) async fn checkpoint(&self, state: &State) -> Result<()> {
+        let path = self.checkpoint_path(state.seq);
+        let checkpoint = Checkpoint { v: VERSION, state: state.clone() };
+        let bytes = serde_json::to_vec(&checkpoint).map_err(|error| self.broken(&path, error.to_string()))?;
+        self.store.put(&path, bytes.into()).await?;
+        self.store.settle([path]).await
+    }
+
+    /// The number of the newest checkpoint; 0 if there is none.
+    pub(crate) async fn newest_checkpoint(&self) -> Result<u64> {
+        Ok(self.numbers("checkpoint").await?.last().copied().unwrap_or(0))
+    }
+
+    async fn numbers(&self, kind: &'static str) -> Result<Vec<u64>> {
+        let objects = self.store.list(&self.directory(kind)).await?;
+        let mut numbers: Vec<u64> = objects.iter().filter_map(|object| number(&object.location)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    async fn listed(&self) -> Result<Listed> {
+        // Checkpoints first: a record that they sum up and that is not listed afterwards has expired behind our back.
+        let checkpoint = self.numbers("checkpoint").await?.last().copied();
+        Ok(Listed { checkpoint, records: self.numbers("log").await? })
+    }
+
+    /// The records that are still there, oldest first: from the newest one back to the first gap.
+    pub(crate) async fn records(&self) -> Result<Vec<Record>> {
+        let numbers = self.numbers("log").await?;
+        let mut kept: Vec<u64> = Vec::new();
+        for seq in numbers.into_iter().rev() {
+            match kept.last() {
+                Some(last) if last - 1 != seq => break,
+                _ => kept.push(seq),
+            }
+        }
+        let read = futures::stream::iter(kept.into_iter().rev()).map(|seq| self.read_record(seq)).buffered(FETCHES);
+        // None: it expired while this was reading.
+        read.try_filter_map(|record| std::future::ready(Ok(record))).try_collect().await
+    }
+
+    /// Deletes entries below the newest checkpoint, the oldest first: those made before `before_ms`, and those beyond the newest
+    /// `most`; not all at once. Older checkpoints go too. Returns how many entries went.
+    pub(crate) async fn expire(&self, before_ms: u64, most: usize) -> Result<u64> {
+        let checkpoints = self.numbers("checkpoint").await?;
+        let Some(floor) = checkpoints.last().copied() else { return Ok(0) };
+        let entries = self.numbers("log").await?;
+        let beyond = entries.len().saturating_sub(most);
+        let mut expired = 0;
+        for (index, seq) in entries.iter().filter(|seq| **seq < floor).take(EXPIRED_AT_ONCE).enumerate() {
+            if index >= beyond && !self.made_before(*seq, before_ms).await? {
+                break;
+            }
+            self.store.delete(&self.slot(*seq)).await?;
+            expired += 1;
+        }
+        for seq in checkpoints.iter().rev().skip(1) {
+            self.store.delete(&self.checkpoint_path(*seq)).await?;
+        }
+        Ok(expired)
+    }
+
+    /// Below a checkpoint an entry is for people only: one that cannot be read is of no use and counts as old.
+    async fn made_before(&self, seq: u64, before_ms: u64) -> Result<bool> {
+        match self.read_record(seq).await {
+            Ok(record) => Ok(record.is_none_or(|record| record.committed_ms < before_ms)),
+            Err(Error::Log { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn number(path: &Path) -> Option<u64> {
+    let digits = path.filename()?.strip_suffix(".json")?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;

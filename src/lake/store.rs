@@ -1,0 +1,264 @@
+//! The object store behind the lake: local files that are durable when a call returns, or memory.
+//!
+//! **Durable** means more than the store's own fsync. It syncs a file, the directory it is put into and the directories it makes
+//! for it; but a directory that another writer made, or an attempt that was killed between making and syncing it, is taken as
+//! it is. So [`LakeStore::settle`] syncs *every* directory from the lake's root down to the files named, and a commit calls it
+//! for its data before the record is put and for the record before it counts. In memory, and on stores that are durable
+//! of themselves, it does nothing.
+//!
+//! Every call is bounded by a timeout. What timed out may still happen: the answer is unknown, and the commit log knows how to
+//! live with that. Nothing here is tried again.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
+
+use super::{Error, Result, timed::Timed};
+
+/// How long a listing may take in all.
+const LISTING_LIMIT: Duration = Duration::from_secs(300);
+/// How long reading one small object may take.
+const READING_LIMIT: Duration = Duration::from_secs(60);
+
+/// What became of a put-if-absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// The object is ours.
+    Done,
+    /// There is one already.
+    Occupied,
+}
+
+/// The store, and where its files lie if they lie on this machine.
+#[derive(Debug, Clone)]
+pub(super) struct LakeStore {
+    objects: Arc<dyn ObjectStore>,
+    local: Option<PathBuf>,
+}
+
+impl LakeStore {
+    /// Opens `file:///absolute/path`, making the directory. Returns the directories it made too, deepest first.
+    pub(super) fn open(url: &str) -> Result<(Self, Vec<PathBuf>)> {
+        let unsuitable = |reason: String| Error::Unsuitable { url: url.to_owned(), reason };
+        let root = url::Url::parse(url)
+            .ok()
+            .filter(|_| url.starts_with("file:///"))
+            .and_then(|parsed| parsed.to_file_path().ok())
+            .ok_or_else(|| unsuitable("a lake is named file:///absolute/path".to_owned()))?;
+        let failed = |error: std::io::Error| unsuitable(format!("{}: {error}", root.display()));
+        let made: Vec<PathBuf> = root.ancestors().take_while(|path| !path.exists()).map(PathBuf::from).collect();
+        std::fs::create_dir_all(&root).map_err(failed)?;
+        let root = root.canonicalize().map_err(failed)?;
+        for directory in root.ancestors().take(made.len() + 1) {
+            sync_directory(directory).map_err(failed)?;
+        }
+        let files = LocalFileSystem::new_with_prefix(&root)
+            .map_err(|source| Error::Store { path: root.display().to_string(), source })?
+            .with_fsync(true);
+        Ok((Self { objects: Arc::new(Timed::new(Arc::new(files))), local: Some(root) }, made))
+    }
+
+    /// A store that forgets everything with its last clone.
+    pub(super) fn in_memory() -> Self {
+        Self { objects: Arc::new(InMemory::new()), local: None }
+    }
+
+    /// The same place seen through another store: faults in tests.
+    #[cfg(test)]
+    pub(super) fn behind(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        Self { objects: wrap(Arc::clone(&self.objects)), local: self.local.clone() }
+    }
+
+    /// The store itself, for the halves that read and write Parquet.
+    pub(super) fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
+    }
+
+    /// The absolute path, or URL, of an object.
+    pub(super) fn location(&self, path: &Path) -> String {
+        match &self.local {
+            Some(root) => root.join(path.as_ref()).display().to_string(),
+            None => format!("memory:///{path}"),
+        }
+    }
+
+    /// Puts an object that must not be there yet.
+    pub(super) async fn put_if_absent(&self, path: &Path, bytes: Bytes) -> Result<Put> {
+        match self.objects.put_opts(path, bytes.into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(Put::Done),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Occupied),
+            Err(source) => Err(failed(path, source)),
+        }
+    }
+
+    /// Puts an object whose name nobody else uses.
+    pub(super) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
+        self.objects.put(path, bytes.into()).await.map(|_| ()).map_err(|source| failed(path, source))
+    }
+
+    /// The whole of an object; None if there is none.
+    pub(super) async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
+        let reading = async { self.objects.get(path).await?.bytes().await };
+        match bounded(READING_LIMIT, reading).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed(path, source)),
+        }
+    }
+
+    /// The size of an object; None if there is none.
+    pub(super) async fn size(&self, path: &Path) -> Result<Option<u64>> {
+        match self.objects.head(path).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed(path, source)),
+        }
+    }
+
+    /// Every object below a directory.
+    pub(super) async fn list(&self, directory: &Path) -> Result<Vec<ObjectMeta>> {
+        let listing = self.objects.list(Some(directory)).try_collect::<Vec<_>>();
+        match bounded(LISTING_LIMIT, listing).await {
+            Ok(objects) => Ok(objects),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(source) => Err(failed(directory, source)),
+        }
+    }
+
+    /// The names of the directories right below a directory.
+    pub(super) async fn directories(&self, directory: &Path) -> Result<Vec<String>> {
+        match bounded(LISTING_LIMIT, self.objects.list_with_delimiter(Some(directory))).await {
+            Ok(listed) => Ok(listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect()),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(source) => Err(failed(directory, source)),
+        }
+    }
+
+    /// Deletes an object; one that is not there is as good.
+    pub(super) async fn delete(&self, path: &Path) -> Result<()> {
+        match self.objects.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(failed(path, source)),
+        }
+    }
+
+    /// Removes a directory that nothing will ever be put into again: what is left in it of uploads that never ended, and the
+    /// directories themselves. Where directories are only a way of speaking there is nothing to do.
+    pub(super) async fn clear_directory(&self, directory: &Path) -> Result<()> {
+        let Some(root) = &self.local else { return Ok(()) };
+        let place = root.join(directory.as_ref());
+        self.on_disk(directory, move || match std::fs::remove_dir_all(&place) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        })
+        .await
+    }
+
+    /// Removes the directory that held a deleted object, if it is empty now.
+    pub(super) async fn drop_if_empty(&self, directory: &Path) -> Result<()> {
+        let Some(root) = &self.local else { return Ok(()) };
+        let place = root.join(directory.as_ref());
+        self.on_disk(directory, move || match std::fs::remove_dir(&place) {
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+            other => other,
+        })
+        .await
+    }
+
+    /// Makes the entries of all directories from the lake's root down to these objects durable.
+    pub(super) async fn settle(&self, objects: impl IntoIterator<Item = Path>) -> Result<()> {
+        let Some(root) = &self.local else { return Ok(()) };
+        let mut directories = BTreeSet::from([root.clone()]);
+        let mut first = None;
+        for object in objects {
+            let place = root.join(object.as_ref());
+            directories.extend(place.ancestors().skip(1).take_while(|above| *above != root).map(PathBuf::from));
+            first.get_or_insert(object);
+        }
+        let Some(first) = first else { return Ok(()) };
+        self.on_disk(&first, move || directories.iter().rev().try_for_each(|directory| sync_directory(directory))).await
+    }
+
+    async fn on_disk(&self, path: &Path, work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<()> {
+        let done = bounded(READING_LIMIT, async {
+            match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result.map_err(|error| generic(Box::new(error))),
+                Err(error) => Err(generic(Box::new(error))),
+            }
+        });
+        done.await.map_err(|source| failed(path, source))
+    }
+}
+
+fn sync_directory(directory: &std::path::Path) -> std::io::Result<()> {
+    std::fs::File::open(directory)?.sync_all()
+}
+
+fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> object_store::Error {
+    object_store::Error::Generic { store: "lake", source }
+}
+
+fn failed(path: &Path, source: object_store::Error) -> Error {
+    Error::Store { path: path.to_string(), source }
+}
+
+/// Runs a call to the store for no longer than `limit`; after that its outcome is unknown.
+pub(super) async fn bounded<T>(limit: Duration, call: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(generic(Box::new(elapsed))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_put_if_absent_is_refused_and_leaves_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("file://{}/new/lake", directory.path().display());
+        let (local, made) = LakeStore::open(&url).unwrap();
+        assert_eq!(made.len(), 2);
+        for store in [local, LakeStore::in_memory()] {
+            let path = Path::from("a/b/c.json");
+            assert_eq!(store.put_if_absent(&path, Bytes::from_static(b"one")).await.unwrap(), Put::Done);
+            assert_eq!(store.put_if_absent(&path, Bytes::from_static(b"two")).await.unwrap(), Put::Occupied);
+            assert_eq!(store.get(&path).await.unwrap().unwrap(), Bytes::from_static(b"one"));
+            assert_eq!(store.size(&path).await.unwrap(), Some(3));
+            assert_eq!(store.directories(&Path::from("a")).await.unwrap(), ["b"]);
+            store.settle([path.clone()]).await.unwrap();
+            store.drop_if_empty(&Path::from("a/b")).await.unwrap();
+            store.delete(&path).await.unwrap();
+            store.delete(&path).await.unwrap();
+            assert_eq!(store.get(&path).await.unwrap(), None);
+            assert!(store.list(&Path::from("nowhere")).await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn uploads_that_never_ended_go_with_their_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = LakeStore::open(&format!("file://{}", directory.path().display())).unwrap();
+        std::fs::create_dir_all(directory.path().join("t/s1")).unwrap();
+        std::fs::write(directory.path().join("t/s1/part.parquet#1"), b"half").unwrap();
+        assert!(store.list(&Path::from("t")).await.unwrap().is_empty(), "the store hides it");
+        store.clear_directory(&Path::from("t/s1")).await.unwrap();
+        assert!(!directory.path().join("t/s1").exists());
+    }
+
+    #[test]
+    fn only_absolute_file_urls_are_lakes() {
+        for url in ["s3://bucket/x", "/tmp/x", "file:relative"] {
+            assert!(matches!(LakeStore::open(url), Err(Error::Unsuitable { .. })), "{url}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The metadata store in memory, for simulations and tests: the same answers as the real one, faults on demand, and several
+//! processes over one store.
+//!
+//! A [`MemoryMetadata`] is one process's view. Dropping it is that process's death: what it held is free. What was saved stays
+//! for as long as any view does.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{ChunkDone, ChunkState, Error, Lease, Metadata, Published, Request, RequestKind, Result, SourceState, TableState};
+use crate::change::{LogOffset, TableName, Term};
+
+/// What is to go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails and nothing was done.
+    Refused,
+    /// It was done, and the caller hears of a failure.
+    AnswerLost,
+}
+
+#[derive(Debug)]
+struct Planned {
+    fault: Fault,
+    method: Option<&'static str>,
+    skip: u64,
+}
+
+type TableKey = (String, TableName, u32);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The process that is the daemon, and its name.
+    daemon: Option<(u64, String)>,
+    terms: BTreeMap<String, Term>,
+    sources: BTreeMap<String, SourceState>,
+    ends: BTreeMap<(String, String), Vec<LogOffset>>,
+    tables: BTreeMap<TableKey, TableState>,
+    chunks: BTreeMap<TableKey, BTreeMap<u64, ChunkState>>,
+    requests: BTreeMap<u64, Request>,
+    requests_ever: u64,
+    faults: Vec<Planned>,
+}
+
+/// One process's view of a metadata store in memory.
+#[derive(Debug)]
+pub struct MemoryMetadata {
+    state: Arc<Mutex<State>>,
+    processes: Arc<AtomicU64>,
+    process: u64,
+    usurper: bool,
+}
+
+impl Default for MemoryMetadata {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryMetadata {
+    /// An empty store, seen by its first process.
+    pub fn new() -> Self {
+        Self { state: Arc::default(), processes: Arc::new(AtomicU64::new(1)), process: 0, usurper: false }
+    }
+
+    /// The same store as another process sees it. Its `acquire` is refused while the daemon lives.
+    pub fn another_process(&self) -> Self {
+        let process = self.processes.fetch_add(1, Ordering::SeqCst);
+        Self { state: Arc::clone(&self.state), processes: Arc::clone(&self.processes), process, usurper: false }
+    }
+
+    /// A process that takes over whoever lives, as a store would allow it that judges liveness by time: it fences the other one.
+    pub fn rival(&self) -> Self {
+        let mut rival = self.another_process();
+        rival.usurper = true;
+        rival
+    }
+
+    /// Lets a call go wrong: the next one after `skip` calls; of `method` (a name of [`Metadata`]'s) or, without, of any.
+    pub fn inject(&self, fault: Fault, method: Option<&'static str>, skip: u64) {
+        self.locked().faults.push(Planned { fault, method, skip });
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call<T>(&self, method: &'static str, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.locked();
+        match state.fault(method) {
+            None => work(&mut state),
+            Some(Fault::Refused) => Err(storage("refused on demand".to_owned())),
+            Some(Fault::AnswerLost) => {
+                work(&mut state)?;
+                Err(storage("done, and the answer lost on demand".to_owned()))
+            }
+        }
+    }
+
+    fn write<T>(&self, method: &'static str, lease: &Lease, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        self.call(method, |state| {
+            state.check(lease)?;
+            work(state)
+        })
+    }
+}
+
+impl Drop for MemoryMetadata {
+    fn drop(&mut self) {
+        let mut state = self.locked();
+        if state.daemon.as_ref().is_some_and(|(process, _)| *process == self.process) {
+            state.daemon = None;
+        }
+    }
+}
+
+fn storage(reason: String) -> Error {
+    Error::Storage { path: "memory".to_owned(), reason }
+}
+
+fn key(table: &TableState) -> TableKey {
+    (table.source.clone(), table.table.clone(), table.generation)
+}
+
+impl State {
+    fn fault(&mut self, method: &str) -> Option<Fault> {
+        let mut due = None;
+        for (index, planned) in self.faults.iter_mut().enumerate() {
+            if planned.method.is_some_and(|wanted| wanted != method) {
+                continue;
+            }
+            match planned.skip.checked_sub(1) {
+                Some(left) => planned.skip = left,
+                None if due.is_none() => due = Some(index),
+                None => {}
+            }
+        }
+        due.map(|index| self.faults.remove(index).fault)
+    }
+
+    fn check(&self, lease: &Lease) -> Result<()> {
+        let by = self.terms.get(&lease.resource).copied().unwrap_or_default();
+        if by == lease.term {
+            return Ok(());
+        }
+        Err(Error::Fenced { resource: lease.resource.clone(), term: lease.term, by })
+    }
+
+    fn generation(&mut self, key: &TableKey) -> Result<&mut TableState> {
+        self.tables.get_mut(key).ok_or_else(|| storage(format!("{} has no generation {}", key.1, key.2)))
+    }
+}
+
+#[async_trait]
+impl Metadata for MemoryMetadata {
+    async fn acquire(&self, resource: &str, holder: &str) -> Result<Lease> {
+        self.call("acquire", |state| {
+            match &state.daemon {
+                Some((process, holder)) if *process != self.process && !self.usurper => {
+                    return Err(Error::Held { resource: resource.to_owned(), holder: holder.clone() });
+                }
+                _ => state.daemon = Some((self.process, format!("process {} ({holder})", self.process))),
+            }
+            let term = state.terms.entry(resource.to_owned()).or_default();
+            *term = Term(term.0 + 1);
+            Ok(Lease { resource: resource.to_owned(), term: *term })
+        })
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.write("release", lease, |_| Ok(()))
+    }
+
+    async fn source(&self, name: &str) -> Result<Option<SourceState>> {
+        self.call("source", |state| Ok(state.sources.get(name).cloned()))
+    }
+
+    async fn save_source(&self, lease: &Lease, source: &SourceState) -> Result<()> {
+        self.write("save_source", lease, |state| {
+            state.sources.insert(source.name.clone(), source.clone());
+            Ok(())
+        })
+    }
+
+    async fn save_published(
+        &self,
+        lease: &Lease,
+        source: &str,
+        checkpoint: &str,
+        published: &Published,
+        ends: &[(String, Vec<LogOffset>)],
+    ) -> Result<()> {
+        self.write("save_published", lease, |state| {
+            let Some(known) = state.sources.get_mut(source) else {
+                return Err(storage(format!("source {source} was never saved")));
+            };
+            known.checkpoint = Some(checkpoint.to_owned());
+            known.epoch = known.epoch.max(published.position.0.epoch);
+            known.published = Some(published.clone());
+            for (topic, offsets) in ends {
+                state.ends.insert((source.to_owned(), topic.clone()), offsets.clone());
+            }
+            Ok(())
+        })
+    }
+
+    async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
+        self.call("published", |state| {
+            let published = state.sources.get(source).and_then(|source| source.published.clone());
+            let ends = state.ends.get(&(source.to_owned(), topic.to_owned())).cloned().unwrap_or_default();
+            Ok(published.map(|published| (published, ends)))
+        })
+    }
+
+    async fn tables(&self, source: &str) -> Result<Vec<TableState>> {
+        self.call("tables", |state| {
+            // Ascending generations: the newest replaces the older ones.
+            let of_source = state.tables.values().filter(|table| table.source == source);
+            let newest: BTreeMap<&TableName, &TableState> = of_source.map(|table| (&table.table, table)).collect();
+            Ok(newest.into_values().cloned().collect())
+        })
+    }
+
+    async fn generations(&self, source: &str, table: &TableName) -> Result<Vec<TableState>> {
+        self.call("generations", |state| {
+            let (first, last) = ((source.to_owned(), table.clone(), 0), (source.to_owned(), table.clone(), u32::MAX));
+            Ok(state.tables.range(first..=last).map(|(_, table)| table.clone()).collect())
+        })
+    }
+
+    async fn save_table(&self, lease: &Lease, table: &TableState) -> Result<()> {
+        self.write("save_table", lease, |state| {
+            state.tables.insert(key(table), table.clone());
+            Ok(())
+        })
+    }
+
+    async fn remove_table(&self, lease: &Lease, source: &str, table: &TableName, generation: u32) -> Result<()> {
+        self.write("remove_table", lease, |state| {
+            let key = (source.to_owned(), table.clone(), generation);
+            state.chunks.remove(&key);
+            if let Some(removed) = state.tables.remove(&key)
+                && !state.tables.values().any(|other| other.source == source && other.topic == removed.topic)
+            {
+                state.ends.remove(&(source.to_owned(), removed.topic));
+            }
+            Ok(())
+        })
+    }
+
+    async fn chunks(&self, source: &str, table: &TableName, generation: u32) -> Result<Vec<ChunkState>> {
+        self.call("chunks", |state| {
+            let chunks = state.chunks.get(&(source.to_owned(), table.clone(), generation));
+            Ok(chunks.map(|chunks| chunks.values().cloned().collect()).unwrap_or_default())
+        })
+    }
+
+    async fn save_chunks(&self, lease: &Lease, table: &TableState, chunks: &[ChunkState], planned_all: bool) -> Result<()> {
+        self.write("save_chunks", lease, |state| {
+            state.generation(&key(table))?.planned_all = planned_all;
+            let known = state.chunks.entry(key(table)).or_default();
+            known.extend(chunks.iter().map(|chunk| (chunk.index, chunk.clone())));
+            Ok(())
+        })
+    }
+
+    async fn chunk_done(&self, lease: &Lease, table: &TableState, index: u64, done: &ChunkDone) -> Result<bool> {
+        self.write("chunk_done", lease, |state| {
+            let chunk = state.chunks.get_mut(&key(table)).and_then(|chunks| chunks.get_mut(&index));
+            match chunk {
+                None => Err(storage(format!("{}, generation {}, has no chunk {index}", table.table, table.generation))),
+                Some(chunk) if chunk.done.is_some() => Ok(false),
+                Some(chunk) => {
+                    chunk.done = Some(done.clone());
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    async fn put_request(&self, source: &str, table: &TableName, kind: RequestKind) -> Result<u64> {
+        self.call("put_request", |state| {
+            state.requests_ever += 1;
+            let id = state.requests_ever;
+            state.requests.insert(id, Request { id, source: source.to_owned(), table: table.clone(), kind });
+            Ok(id)
+        })
+    }
+
+    async fn requests(&self) -> Result<Vec<Request>> {
+        self.call("requests", |state| Ok(state.requests.values().cloned().collect()))
+    }
+
+    async fn drop_request(&self, id: u64) -> Result<()> {
+        self.call("drop_request", |state| {
+            state.requests.remove(&id);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::contract::{self, Stand};
+
+    struct Memory(MemoryMetadata);
+
+    impl Stand for Memory {
+        fn open(&self) -> Result<Arc<dyn Metadata>> {
+            Ok(Arc::new(self.0.another_process()))
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        contract::run(&|| Box::new(Memory(MemoryMetadata::new()))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_rival_fences_a_living_daemon() {
+        let ours = MemoryMetadata::new();
+        let lease = ours.acquire("source/shop", "a").await.unwrap();
+        assert!(matches!(ours.another_process().acquire("source/shop", "b").await, Err(Error::Held { .. })));
+        let rival = ours.rival();
+        assert_eq!(rival.acquire("source/shop", "c").await.unwrap().term, Term(2));
+        assert!(matches!(ours.release(&lease).await, Err(Error::Fenced { term: Term(1), by: Term(2), .. })));
+    }
+
+    #[tokio::test]
+    async fn faults_strike_where_they_are_asked_to() {
+        let store = MemoryMetadata::new();
+        let table = TableName::new("shop", "orders");
+        store.inject(Fault::Refused, Some("put_request"), 1);
+        store.inject(Fault::AnswerLost, Some("put_request"), 2);
+        for works in [true, false, false, true] {
+            assert_eq!(store.put_request("shop", &table, RequestKind::Pause).await.is_ok(), works);
+        }
+        assert_eq!(store.requests().await.unwrap().len(), 3, "the second was not done; the third was, though nobody heard");
+        store.inject(Fault::Refused, None, 0);
+        assert!(store.requests().await.is_err() && store.requests().await.is_ok());
+    }
+}

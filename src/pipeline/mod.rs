@@ -1,0 +1,141 @@
+//! The three verbs: [`load`] (source → lake), [`tail`] (source → change log), [`write`](mod@write) (change log → lake).
+//!
+//! Each is pulled along by one loop, holds a position and nothing else, and returns on the first error: it is started again from its
+//! durable checkpoint by the coordinator. They hand over through stored data, never through each other.
+
+use std::sync::Arc;
+
+use crate::change::{CellError, Clock, Failure, Remedy, TableName};
+use crate::changelog::{self, ChangeLog};
+use crate::lake::{self, Lake};
+use crate::metadata::{self, Metadata};
+use crate::source::{self, Source};
+
+pub mod board;
+pub mod epoch;
+pub mod ledger;
+pub mod load;
+pub mod record_flow;
+pub mod tail;
+pub mod targets;
+pub mod write;
+
+pub use board::Board;
+pub use ledger::{Ledger, TableKey};
+
+/// What the coordinator passes through to the source.
+pub use crate::source::{Sample, TableOptions};
+
+/// What a verb returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The rooms one source's verbs work with.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The server.
+    pub source: Arc<dyn Source>,
+    /// The change log.
+    pub changelog: Arc<dyn ChangeLog>,
+    /// The lake.
+    pub lake: Arc<dyn Lake>,
+    /// The metadata store.
+    pub metadata: Arc<dyn Metadata>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What stopped a verb.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// The change log.
+    #[error(transparent)]
+    ChangeLog(#[from] changelog::Error),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] lake::Error),
+    /// The metadata store.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Error),
+    /// A value that the next room cannot take.
+    #[error("{table}: {source}")]
+    Cell {
+        /// The table.
+        table: TableName,
+        /// The column and why.
+        #[source]
+        source: CellError,
+    },
+    /// What is stored does not fit together.
+    #[error("{table}: {reason}")]
+    Table {
+        /// The table.
+        table: TableName,
+        /// What was found.
+        reason: String,
+        /// What mends it.
+        remedy: String,
+    },
+    /// Mistakes in the table list that only the server's tables show.
+    #[error("source {source_name}: {}", mistakes.join("; "))]
+    List {
+        /// The source.
+        source_name: String,
+        /// Every mistake.
+        mistakes: Vec<String>,
+    },
+    /// A document in the metadata store that its room cannot read.
+    #[error("{what} of {of} in the metadata store: {reason}")]
+    Document {
+        /// Which document.
+        what: &'static str,
+        /// Whose.
+        of: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Failure for Error {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Source(error) => error.remedy(),
+            Self::ChangeLog(error) => error.remedy(),
+            Self::Lake(error) => error.remedy(),
+            Self::Metadata(error) => error.remedy(),
+            Self::Cell { .. } => {
+                Remedy::Park("mend the value on the source, or exclude the column, then run `binlake rebuild` for it".to_owned())
+            }
+            Self::Table { remedy, .. } => Remedy::Park(remedy.clone()),
+            Self::List { .. } => Remedy::Stop("mend the table list; `binlake check` shows every mistake".to_owned()),
+            Self::Document { .. } => Remedy::Stop("restore the metadata store from its backup".to_owned()),
+        }
+    }
+}
+
+impl Error {
+    /// The source's history no longer holds what is needed: nothing but a rebuild helps.
+    pub fn is_lost_history(&self) -> bool {
+        matches!(self, Self::Source(source::Error::History { lost: true, .. }))
+    }
+}
+
+/// Reads a room's document from its JSON text.
+pub(crate) fn read_document<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    of: &dyn std::fmt::Display,
+    text: &str,
+) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::Document { what, of: of.to_string(), reason: error.to_string() })
+}
+
+/// Writes a room's document as JSON text.
+pub(crate) fn write_document<T: serde::Serialize>(
+    what: &'static str,
+    of: &dyn std::fmt::Display,
+    document: &T,
+) -> Result<String> {
+    serde_json::to_string(document).map_err(|error| Error::Document { what, of: of.to_string(), reason: error.to_string() })
+}

@@ -1,0 +1,417 @@
+//! tail: the source's binlog into the change log, one for all captured tables of a source.
+//!
+//! Why no change is lost or doubled: the stream yields whole committed transactions in order; `published` is saved only after
+//! [`ChangeLog::append`](crate::changelog::ChangeLog::append) returned for everything below it, together with the stream's checkpoint
+//! and the topics' ends, in one transaction. After a crash the stream starts at that checkpoint; what the topics already hold behind it
+//! is recognised by position ([`super::record_flow`]). A table's `since` is a transaction boundary of this very stream, saved before any
+//! of its changes is asked for, and everything that starts at or behind it is captured, also after a restart from an earlier checkpoint.
+//! A table that cannot be captured any more is ended in the metadata store at the start of the transaction in question *before* anything
+//! of that transaction is published, so its writer never takes half of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::{Capture, CapturedTable, Cut, Failure, LogOffset, Operation, Remedy, TableName, Term};
+use crate::changelog::codec::TransactionInfo;
+use crate::changelog::{self, AppendBatch};
+use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
+use crate::source::{BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
+
+use super::board::SharedBoard;
+use super::record_flow::RecordFlow;
+use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, write_document};
+
+/// Limits of a tailer.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of records that are appended together.
+    pub batch_bytes: usize,
+    /// How long a record waits for others.
+    pub flush_after: Duration,
+    /// How often `published` is saved when only other tables' transactions go by.
+    pub progress_every: Duration,
+    /// How long one wait for room in a full change log lasts.
+    pub full_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch_bytes: 4 << 20,
+            flush_after: Duration::from_millis(20),
+            progress_every: Duration::from_millis(200),
+            full_wait: Duration::from_millis(200),
+        }
+    }
+}
+
+/// One run of a tailer, from its checkpoint until it is cancelled or fails.
+pub struct Tail {
+    rooms: Rooms,
+    ledger: Arc<Ledger>,
+    board: SharedBoard,
+    settings: Settings,
+    term: Term,
+    stream: Box<dyn BinlogStream>,
+    state: SourceState,
+    flows: HashMap<TableName, RecordFlow>,
+    capture: Capture,
+    saved: Cut,
+    saved_at: Instant,
+    buffered_since: Option<Instant>,
+    source_time_us: i64,
+}
+
+/// Runs until cancelled.
+pub async fn run(
+    rooms: Rooms,
+    ledger: Arc<Ledger>,
+    board: SharedBoard,
+    settings: Settings,
+    cancel: CancellationToken,
+) -> Result<()> {
+    let mut tables = board.watch_tables();
+    let mut tail = Tail::open(rooms, ledger, board, settings).await?;
+    tail.recapture().await?;
+    loop {
+        let deadline = tail.buffered_since.map(|since| since + tail.settings.flush_after);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return tail.flush(&cancel).await,
+            item = tail.stream.next() => tail.take(item?, &cancel).await?,
+            () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
+            changed = tables.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                tail.recapture().await?;
+            }
+        }
+    }
+}
+
+impl Tail {
+    async fn open(rooms: Rooms, ledger: Arc<Ledger>, board: SharedBoard, settings: Settings) -> Result<Self> {
+        let name = ledger.source_name().to_owned();
+        let mut state = ledger.source().await?.unwrap_or(SourceState {
+            name: name.clone(),
+            checkpoint: None,
+            published: None,
+            epoch: 0,
+            stopped: None,
+        });
+        let from = match &state.checkpoint {
+            Some(text) => StreamFrom::Checkpoint(read_document::<Checkpoint>("checkpoint", &name, text)?),
+            None => StreamFrom::Now { epoch: state.epoch },
+        };
+        let capture = wanted(&ledger.all().await);
+        let stream = rooms.source.stream(from, capture.clone()).await?;
+        let checkpoint = stream.checkpoint();
+        let epoch_now = checkpoint.position.0.epoch;
+        if state.checkpoint.is_some() && epoch_now != state.epoch {
+            epoch::crossed(&ledger, state.published.as_ref().map(|published| published.position)).await?;
+        }
+        state.epoch = epoch_now;
+        state.stopped = None;
+        state.checkpoint = Some(write_document("checkpoint", &name, &checkpoint)?);
+        state.published.get_or_insert(Published {
+            position: checkpoint.position,
+            file_name: checkpoint.file_name.clone(),
+            source_time_us: 0,
+        });
+        ledger.save_source(&state).await?;
+        let term = ledger.lease().term;
+        let source_time_us = state.published.as_ref().map_or(0, |published| published.source_time_us);
+        tracing::info!(source = %name, position = %checkpoint.position, file = %checkpoint.file_name, "binlog stream opened");
+        Ok(Self {
+            rooms,
+            ledger,
+            board,
+            settings,
+            term,
+            saved: checkpoint.position,
+            stream,
+            state,
+            flows: HashMap::new(),
+            capture,
+            saved_at: Instant::now(),
+            buffered_since: None,
+            source_time_us,
+        })
+    }
+
+    /// At a transaction boundary: tables that want to be captured get their `since`, the stream gets the list of today.
+    async fn recapture(&mut self) -> Result<()> {
+        self.flush(&CancellationToken::new()).await?;
+        for state in self.ledger.newest().await {
+            if state.capture == CaptureState::Wanted && state.listed && !state.schema.columns.is_empty() && state.phase.parked().is_none() {
+                self.capture_table(&state).await?;
+            }
+        }
+        let capture = wanted(&self.ledger.all().await);
+        if capture != self.capture {
+            self.flows.retain(|table, flow| capture.tables.get(table).is_some_and(|now| flow.has_schema(&now.schema)));
+            self.stream.set_capture(capture.clone());
+            self.capture = capture;
+        }
+        Ok(())
+    }
+
+    /// Gives a table its `since`: this very place of the stream.
+    async fn capture_table(&mut self, state: &TableState) -> Result<()> {
+        let checkpoint = self.stream.checkpoint();
+        let start_offsets = vec![self.start_offset(state).await?];
+        let document = write_document("checkpoint", &state.table, &checkpoint)?;
+        for spec in super::targets::targets(state) {
+            self.rooms.changelog.advance(&state.topic, &super::targets::consumer(&spec), &start_offsets).await?;
+        }
+        let key = TableKey { table: state.table.clone(), generation: state.generation };
+        self.ledger
+            .update(&key, |table| {
+                table.capture = CaptureState::On { since: checkpoint.position };
+                table.since_checkpoint = Some(document);
+                table.start_offsets = start_offsets;
+            })
+            .await?;
+        tracing::info!(table = %state.table, generation = state.generation, since = %checkpoint.position, "captured");
+        Ok(())
+    }
+
+    /// Where a generation's records start. An older generation that is captured shares the topic: behind what has passed so far. Else
+    /// nobody has a claim on what the topic may still hold (of a capture that ended, of a lost metadata store): it starts empty.
+    async fn start_offset(&mut self, state: &TableState) -> Result<LogOffset> {
+        let shared = self.capture.tables.contains_key(&state.table);
+        if shared {
+            return match self.flows.get(&state.table) {
+                Some(flow) => Ok(flow.end()),
+                None => self.published_end(&state.table, &state.topic).await,
+            };
+        }
+        self.flows.remove(&state.table);
+        self.rooms.changelog.remove_topic(&state.topic).await?;
+        self.rooms.changelog.open_topic(&state.topic).await?;
+        self.save_published(vec![(state.topic.clone(), vec![LogOffset(0)])]).await?;
+        Ok(LogOffset(0))
+    }
+
+    async fn take(&mut self, item: StreamItem, cancel: &CancellationToken) -> Result<()> {
+        match item {
+            StreamItem::Transaction(transaction) => {
+                self.source_time_us = self.source_time_us.max(transaction.committed_us);
+                self.transaction(transaction, cancel).await?;
+                self.buffered_since.get_or_insert_with(Instant::now);
+                if self.buffered_bytes() >= self.settings.batch_bytes {
+                    self.flush(cancel).await?;
+                }
+            }
+            StreamItem::Progress { committed_us, idle } => {
+                self.source_time_us = self.source_time_us.max(committed_us.unwrap_or(0));
+                let moved = self.stream.checkpoint().position != self.saved;
+                let due = self.saved_at.elapsed() >= self.settings.progress_every;
+                if (self.buffered_since.is_some() && idle) || (moved && due) {
+                    self.flush(cancel).await?;
+                } else if moved {
+                    // Saved with the next flush, at the latest when the wait ends.
+                    self.buffered_since.get_or_insert_with(|| Instant::now() + self.settings.progress_every);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn transaction(&mut self, mut transaction: Transaction, cancel: &CancellationToken) -> Result<()> {
+        let mut ended: Vec<TableName> = Vec::new();
+        while let Some(part) = transaction.body.next_part()? {
+            let table = part_table(&part).clone();
+            if ended.contains(&table) || !self.open_flow(&table).await? {
+                continue;
+            }
+            // Out of the map while its rows pass: no look-up per row.
+            let Some(mut flow) = self.flows.remove(&table) else { continue };
+            let outcome = self.part(&mut flow, part, &mut transaction, cancel).await;
+            self.flows.insert(table.clone(), flow);
+            match outcome {
+                Ok(()) => {}
+                Err(error) if matches!(error.remedy(), Remedy::Park(_)) => {
+                    self.end_capture(&table, Cut(transaction.start), error).await?;
+                    ended.push(table);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn part(
+        &mut self,
+        flow: &mut RecordFlow,
+        part: Part,
+        transaction: &mut Transaction,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let at = TransactionInfo {
+            start: transaction.start,
+            file_name: &transaction.file_name,
+            gtid: transaction.gtid.as_deref(),
+            committed_us: transaction.committed_us,
+        };
+        match part {
+            Part::Rows { operation, .. } => {
+                while flow.row(transaction.body.as_mut(), operation, &at)? {
+                    // A transaction of any size passes: what is encoded is appended as it comes, `published` stays before it.
+                    if flow.bytes() >= self.settings.batch_bytes {
+                        self.append(vec![flow.take()], cancel).await?;
+                    }
+                }
+                Ok(())
+            }
+            Part::Truncate { statement, .. } => flow.statement(Operation::Truncate, &statement, &at),
+            Part::Schema { statement, problem, table } => {
+                flow.statement(Operation::Schema, &statement, &at)?;
+                Err(unusable(table, problem))
+            }
+            Part::Unusable { table, problem } => Err(unusable(table, problem)),
+        }
+    }
+
+    /// Makes sure that the table has a flow that goes on behind its topic; false where the table is no longer captured.
+    async fn open_flow(&mut self, table: &TableName) -> Result<bool> {
+        let Some(captured) = self.capture.tables.get(table) else { return Ok(false) };
+        if self.flows.contains_key(table) {
+            return Ok(true);
+        }
+        let schema = Arc::clone(&captured.schema);
+        let Some(state) = self.ledger.newest().await.into_iter().find(|state| state.table == *table) else { return Ok(false) };
+        self.rooms.changelog.open_topic(&state.topic).await?;
+        let tails = self.rooms.changelog.tails(&state.topic).await?;
+        let end = self.published_end(table, &state.topic).await?;
+        let flow = RecordFlow::new(self.ledger.source_name(), schema, &state.topic, self.term, &tails, end);
+        self.flows.insert(table.clone(), flow);
+        Ok(true)
+    }
+
+    /// The topic's end as of this stream's place when it was opened: the saved one, or where the earliest capture started behind it.
+    async fn published_end(&self, table: &TableName, topic: &str) -> Result<LogOffset> {
+        let saved = self.rooms.metadata.published(self.ledger.source_name(), topic).await?;
+        let saved = saved.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
+        let captured = self.ledger.all().await.into_iter().filter(|state| state.table == *table);
+        let first = captured.filter_map(|state| match state.capture {
+            CaptureState::On { since } => Some((since, state.start_offsets.first().copied().unwrap_or_default())),
+            CaptureState::Wanted | CaptureState::Ended { .. } => None,
+        });
+        Ok(first.min().map_or(saved, |(_, start)| saved.max(start)))
+    }
+
+    /// Parks a table on the capture side, durably, before anything of the transaction is published.
+    async fn end_capture(&mut self, table: &TableName, until: Cut, error: Error) -> Result<()> {
+        let Remedy::Park(remedy) = error.remedy() else { return Err(error) };
+        tracing::error!(table = %table, %error, remedy, "parked: no longer captured");
+        let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: self.rooms.clock.now_ms() };
+        for state in self.ledger.all().await.into_iter().filter(|state| state.table == *table) {
+            let key = TableKey { table: state.table, generation: state.generation };
+            self.ledger.end_capture(&key, until, parked.clone()).await?;
+        }
+        self.capture = wanted(&self.ledger.all().await);
+        self.stream.set_capture(self.capture.clone());
+        Ok(())
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        self.flows.values().map(RecordFlow::bytes).sum()
+    }
+
+    async fn append_all(&mut self, cancel: &CancellationToken) -> Result<()> {
+        let batches: Vec<AppendBatch> = self.flows.values_mut().filter(|flow| flow.records() > 0).map(RecordFlow::take).collect();
+        self.append(batches, cancel).await
+    }
+
+    /// Appends, waiting while the change log is full: that wait is the back-pressure that reaches up to the binlog reader.
+    async fn append(&mut self, batches: Vec<AppendBatch>, cancel: &CancellationToken) -> Result<()> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        let acknowledged = loop {
+            match self.rooms.changelog.append(batches.clone()).await {
+                Err(error @ changelog::Error::Full { .. }) => {
+                    tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
+                    tokio::select! {
+                        () = cancel.cancelled() => return Err(error.into()),
+                        () = tokio::time::sleep(self.settings.full_wait) => {}
+                    }
+                }
+                other => break other?,
+            }
+        };
+        self.board.changes.fetch_add(records as u64, Ordering::Relaxed);
+        for topic in acknowledged {
+            // A flow that is out of the map is in the middle of a part: it is compared with its next append.
+            if let Some(flow) = self.flows.values().find(|flow| flow.topic() == topic.topic) {
+                flow.acknowledged(topic.ends.first().copied().unwrap_or_default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what waits, then saves `published`: never the other way round (promise 5).
+    async fn flush(&mut self, cancel: &CancellationToken) -> Result<()> {
+        self.buffered_since = None;
+        self.append_all(cancel).await?;
+        if self.stream.checkpoint().position == self.saved {
+            return Ok(());
+        }
+        let moved: Vec<(String, Vec<LogOffset>)> = self.flows.values_mut().filter_map(RecordFlow::moved).collect();
+        self.save_published(moved.clone()).await?;
+        for (topic, _) in &moved {
+            self.board.topic_moved(topic);
+        }
+        Ok(())
+    }
+
+    /// Saves the stream's place with the ends of the topics that moved, in one transaction.
+    async fn save_published(&mut self, ends: Vec<(String, Vec<LogOffset>)>) -> Result<()> {
+        let checkpoint = self.stream.checkpoint();
+        let published = Published {
+            position: checkpoint.position,
+            file_name: checkpoint.file_name.clone(),
+            source_time_us: self.source_time_us,
+        };
+        let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
+        self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
+        self.saved = checkpoint.position;
+        self.saved_at = Instant::now();
+        self.board.published_moved(checkpoint.position);
+        Ok(())
+    }
+}
+
+/// The capture that the states ask for: each table from the lowest `since` of its captured generations, in its newest shape.
+fn wanted(states: &[TableState]) -> Capture {
+    let mut capture = Capture::default();
+    for state in states {
+        let CaptureState::On { since } = state.capture else { continue };
+        let table = CapturedTable { schema: Arc::clone(&state.schema), since };
+        match capture.tables.get_mut(&state.table) {
+            Some(earlier) => *earlier = CapturedTable { since: earlier.since.min(since), ..table },
+            None => drop(capture.tables.insert(state.table.clone(), table)),
+        }
+    }
+    capture
+}
+
+fn part_table(part: &Part) -> &TableName {
+    match part {
+        Part::Rows { table, .. } | Part::Truncate { table, .. } | Part::Schema { table, .. } | Part::Unusable { table, .. } => {
+            table
+        }
+    }
+}
+
+fn unusable(table: TableName, problem: Problem) -> Error {
+    Error::Table { table, reason: problem.reason, remedy: problem.remedy }
+}

@@ -1,0 +1,30 @@
+//! Which lake tables one captured table feeds.
+
+use std::sync::Arc;
+
+use crate::changelog::Consumer;
+use crate::lake::{LakeName, Layout, TableKind, TableSpec};
+use crate::metadata::TableState;
+
+/// The lake tables of a generation: a mirror, a changelog, or both. Beside a mirror the changelog's name ends in `_changelog`.
+pub fn targets(state: &TableState) -> Vec<TableSpec> {
+    let (database, table) = &state.into;
+    let spec = |table: String, kind: TableKind| TableSpec {
+        name: LakeName { database: database.clone(), table },
+        kind,
+        generation: state.generation,
+        schema: Arc::clone(&state.schema),
+        layout: if state.layout_single { Layout::Single } else { Layout::Segments },
+        source: state.source.clone(),
+    };
+    match state.mode.as_str() {
+        "changelog" => vec![spec(table.clone(), TableKind::Changelog)],
+        "both" => vec![spec(table.clone(), TableKind::Mirror), spec(format!("{table}_changelog"), TableKind::Changelog)],
+        _ => vec![spec(table.clone(), TableKind::Mirror)],
+    }
+}
+
+/// The name under which a lake table reads its topic.
+pub fn consumer(spec: &TableSpec) -> Consumer {
+    Consumer(format!("{}/g{:04}", spec.name, spec.generation))
+}

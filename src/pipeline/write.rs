@@ -1,0 +1,413 @@
+//! write: one lake table from its topic, commit by commit.
+//!
+//! Why the table is exact at every commit: a batch starts at the offsets of the last commit, which the lake itself keeps, and takes every
+//! record up to the ends that stand beside `published`, read in one transaction with it: so it holds everything of this table that starts
+//! below the position that the commit names, and nothing else. Where a batch ends earlier (limits), it ends before the first record of
+//! another transaction and names *that* transaction's start. Nothing is skipped as "already seen" but what [`ChainCheck`] drops: a record
+//! at or before the last one taken. Of a table that is no longer captured nothing at or behind the end of its capture is taken.
+//! Offsets are released in the log only after the commit returned.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::{BinlogPosition, Cut, LogOffset, Operation, TableName};
+use crate::changelog::chain::{ChainCheck, Verdict};
+use crate::changelog::codec::Decoder;
+use crate::changelog::{Consumer, Record};
+use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
+use crate::metadata::{CaptureState, Phase, Published, TableState};
+
+use super::board::SharedBoard;
+use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
+
+/// Limits of the writers of a source.
+#[derive(Clone)]
+pub struct Limits {
+    /// A commit at least so long after the one before it.
+    pub interval: Duration,
+    /// … or when so many records wait.
+    pub rows: u64,
+    /// A batch is cut behind so many record bytes.
+    pub bytes: u64,
+    /// One permit per batch in memory, over all tables of the daemon.
+    pub batches: Arc<Semaphore>,
+    /// Record bytes fetched at once.
+    pub read_bytes: usize,
+    /// Between two clean-ups of a table.
+    pub maintain_every: Duration,
+    /// Commit as soon as there is anything (`--until-caught-up`).
+    pub eager: bool,
+}
+
+/// Everything one writer works with.
+#[derive(Clone)]
+pub struct Write {
+    /// The rooms.
+    pub rooms: Rooms,
+    /// The table states.
+    pub ledger: Arc<Ledger>,
+    /// Wakes and counters.
+    pub board: SharedBoard,
+    /// Shared limits.
+    pub limits: Limits,
+    /// The table.
+    pub key: TableKey,
+    /// The lake table.
+    pub spec: TableSpec,
+    /// Told where the lake table stands after every commit.
+    pub standing: watch::Sender<Standing>,
+}
+
+/// Where a lake table stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The position that readers see; None before the first publication.
+    pub seen: Option<Cut>,
+    /// The offset behind the last record taken.
+    pub offset: LogOffset,
+}
+
+/// One run of a writer.
+struct Writing {
+    write: Write,
+    table: Box<dyn TableWriter>,
+    chain: ChainCheck,
+    decoder: Decoder,
+    consumer: Consumer,
+    topic: String,
+    source: String,
+    since: Cut,
+    handoff: Cut,
+    committed_at: Instant,
+    maintained_at: Instant,
+    /// The end up to which the topic holds nothing that may be taken.
+    barren: Option<LogOffset>,
+}
+
+/// What a batch may take: everything below `position`, which lies in `[from, end)`.
+struct Range {
+    from: LogOffset,
+    end: LogOffset,
+    position: Cut,
+    published: Published,
+}
+
+/// How far a batch got.
+struct Taken {
+    offset: LogOffset,
+    position: Cut,
+    gtid: Option<String>,
+    source_time_us: i64,
+    file_name: String,
+    record_file: String,
+}
+
+impl Write {
+    /// Runs until cancelled; goes on at the lake's last commit.
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let mut topic = self.board.watch_topic(&self.state().await?.topic);
+        let mut published = self.board.watch_published();
+        let mut writing = Writing::open(self).await?;
+        loop {
+            topic.mark_unchanged();
+            published.mark_unchanged();
+            let range = writing.range().await?;
+            let published_once = writing.point()?.publish;
+            if let Some(due) = writing.due(&range) {
+                if due > Instant::now() {
+                    tokio::select! {
+                        () = cancel.cancelled() => return Ok(()),
+                        () = tokio::time::sleep_until(due) => {}
+                        // More records may make it due earlier.
+                        _ = topic.changed() => {}
+                    }
+                    continue;
+                }
+                let permit = Arc::clone(&writing.write.limits.batches).acquire_owned();
+                let _permit = tokio::select! {
+                    () = cancel.cancelled() => return Ok(()),
+                    permit = permit => permit.map_err(|_| writing.table_error("the daemon is stopping", "none is needed"))?,
+                };
+                if !writing.batch(range, &cancel).await? {
+                    return Ok(());
+                }
+                writing.maintain().await?;
+                continue;
+            }
+            // A table that is live sleeps until its own topic moves; one that is not yet waits for the position of its handoff.
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                _ = topic.changed() => {}
+                _ = published.changed(), if !published_once => {}
+                () = tokio::time::sleep_until(writing.maintained_at + writing.write.limits.maintain_every) => writing.maintain().await?,
+            }
+        }
+    }
+
+    async fn state(&self) -> Result<TableState> {
+        self.ledger.get(&self.key).await.ok_or_else(|| Error::Table {
+            table: self.key.table.clone(),
+            reason: format!("generation {} is no longer known", self.key.generation),
+            remedy: "none is needed: a newer generation has replaced it".to_owned(),
+        })
+    }
+}
+
+impl Writing {
+    async fn open(write: Write) -> Result<Self> {
+        let state = write.state().await?;
+        let (since, handoff) = match (&state.capture, state.phase.handoff()) {
+            (CaptureState::On { since } | CaptureState::Ended { since, .. }, Some(handoff)) => (*since, handoff),
+            _ => {
+                return Err(Error::Table {
+                    table: state.table.clone(),
+                    reason: "a writer was started before the snapshot was complete".to_owned(),
+                    remedy: "report this with the log".to_owned(),
+                });
+            }
+        };
+        let mut table = write.rooms.lake.writer(write.spec.clone(), write.ledger.lease().term).await?;
+        if table.committed().point.is_none() {
+            if matches!(state.phase, Phase::Live { .. }) {
+                return Err(Error::Table {
+                    table: state.table.clone(),
+                    reason: "the lake has no commit of a table that was live".to_owned(),
+                    remedy: "the lake's folder was removed or replaced: run `binlake rebuild` for it".to_owned(),
+                });
+            }
+            adopt(&write, &state, table.as_mut(), since, handoff).await?;
+        }
+        let last = table.committed().point.as_ref().and_then(|point| point.last.first().copied().flatten());
+        let writing = Self {
+            chain: ChainCheck::new(state.topic.clone(), 0, last),
+            decoder: Decoder::new(&state.schema, state.topic.clone()),
+            consumer: targets::consumer(&write.spec),
+            topic: state.topic.clone(),
+            source: state.source.clone(),
+            since,
+            handoff,
+            committed_at: Instant::now(),
+            maintained_at: Instant::now(),
+            barren: None,
+            table,
+            write,
+        };
+        let offsets = writing.point()?.offsets.clone();
+        writing.write.rooms.changelog.advance(&writing.topic, &writing.consumer, &offsets).await?;
+        writing.tell()?;
+        Ok(writing)
+    }
+
+    fn table_error(&self, reason: &str, remedy: &str) -> Error {
+        Error::Table { table: self.table_name().clone(), reason: reason.to_owned(), remedy: remedy.to_owned() }
+    }
+
+    fn table_name(&self) -> &TableName {
+        &self.write.key.table
+    }
+
+    fn point(&self) -> Result<&CommitPoint> {
+        self.table
+            .committed()
+            .point
+            .as_ref()
+            .ok_or_else(|| self.table_error("the lake table has no commit", "run `binlake rebuild` for it"))
+    }
+
+    /// What may be taken now: `published` and the topic's end beside it come from one transaction.
+    async fn range(&self) -> Result<Range> {
+        let from = self.point()?.offsets.first().copied().unwrap_or_default();
+        let known = self.write.rooms.metadata.published(&self.source, &self.topic).await?;
+        let Some((published, ends)) = known else {
+            let published = Published { position: self.point()?.position, file_name: String::new(), source_time_us: 0 };
+            return Ok(Range { from, end: from, position: published.position, published });
+        };
+        let until = match self.write.state().await?.capture {
+            CaptureState::Ended { until, .. } => until,
+            CaptureState::On { .. } | CaptureState::Wanted => published.position,
+        };
+        let end = ends.first().copied().unwrap_or(from).max(from);
+        Ok(Range { from, end, position: published.position.min(until), published })
+    }
+
+    /// When the next commit is due; None when there is nothing to commit.
+    fn due(&self, range: &Range) -> Option<Instant> {
+        let point = self.point().ok()?;
+        let waiting = if self.barren == Some(range.end) { 0 } else { range.end.0 - range.from.0 };
+        let first_publication = !point.publish && range.position >= self.handoff;
+        if (waiting == 0 || range.position <= point.position) && !first_publication {
+            return None;
+        }
+        if !point.publish || self.write.limits.eager || waiting >= self.write.limits.rows {
+            return Some(Instant::now());
+        }
+        Some(self.committed_at + self.write.limits.interval)
+    }
+
+    /// Takes records and commits; false when it was cancelled.
+    async fn batch(&mut self, range: Range, cancel: &CancellationToken) -> Result<bool> {
+        let started = Instant::now();
+        let taken = self.take(&range, cancel).await?;
+        let Some(taken) = taken else { return Ok(false) };
+        let records = taken.offset.0 - range.from.0;
+        let before = self.point()?.clone();
+        let publish = before.publish || taken.position >= self.handoff;
+        let changes = self.table.buffered_changes();
+        let point = CommitPoint {
+            position: taken.position,
+            offsets: vec![taken.offset],
+            last: vec![self.chain.last()],
+            gtid: taken.gtid.or(before.gtid),
+            file_name: taken.file_name,
+            source_time_us: taken.source_time_us.max(before.source_time_us),
+            publish,
+        };
+        if records == 0 && publish == before.publish {
+            self.barren = Some(range.end);
+            return Ok(true);
+        }
+        self.table.commit(point).await?;
+        self.committed_at = Instant::now();
+        self.write.rooms.changelog.advance(&self.topic, &self.consumer, &[taken.offset]).await?;
+        self.tell()?;
+        tracing::debug!(
+            table = %self.write.spec.name, seq = self.table.committed().seq, position = %taken.position, changes,
+            milliseconds = started.elapsed().as_millis() as u64, "committed"
+        );
+        Ok(true)
+    }
+
+    async fn take(&mut self, range: &Range, cancel: &CancellationToken) -> Result<Option<Taken>> {
+        let mut taken = Taken {
+            offset: range.from,
+            position: range.position,
+            gtid: None,
+            source_time_us: 0,
+            file_name: range.published.file_name.clone(),
+            record_file: range.published.file_name.clone(),
+        };
+        let mut transaction: Option<BinlogPosition> = None;
+        let (mut bytes, mut records) = (0_u64, 0_u64);
+        while taken.offset < range.end {
+            if cancel.is_cancelled() {
+                return Ok(None);
+            }
+            let block =
+                self.write.rooms.changelog.read(&self.topic, 0, taken.offset, range.end, self.write.limits.read_bytes).await?;
+            if block.is_empty() {
+                return Err(self.table_error(
+                    &format!("topic {} has no record at offset {} below its end {}", self.topic, taken.offset, range.end),
+                    "the change log was changed from outside: run `binlake rebuild` for it",
+                ));
+            }
+            for record in &block {
+                let start = record.position.transaction;
+                let other = transaction.is_some_and(|transaction| transaction != start);
+                let full = bytes >= self.write.limits.bytes || records >= self.write.limits.rows;
+                if start >= range.position.0 || (other && full) {
+                    taken.position = Cut(start).min(range.position);
+                    taken.file_name = std::mem::take(&mut taken.record_file);
+                    return Ok(Some(taken));
+                }
+                self.record(record, &mut taken)?;
+                transaction = Some(start);
+                bytes += record.value.len() as u64;
+                records += 1;
+            }
+            self.table.relieve().await?;
+        }
+        Ok(Some(taken))
+    }
+
+    fn record(&mut self, record: &Record, taken: &mut Taken) -> Result<()> {
+        taken.offset = LogOffset(record.offset.0 + 1);
+        match self.chain.check(record)? {
+            Verdict::Take => {}
+            Verdict::Drop(reason) => {
+                tracing::warn!(topic = %self.topic, offset = %record.offset, position = %record.position, ?reason, "record left out");
+                return Ok(());
+            }
+        }
+        // Before this generation's `since`: an older one took it.
+        if self.since.covers(record.position.transaction) {
+            return Ok(());
+        }
+        if record.schema != self.decoder.schema_id() {
+            return Err(self.table_error(
+                &format!("the record at {} has another shape ({}) than this generation", record.position, record.schema),
+                "run `binlake rebuild` for it",
+            ));
+        }
+        let mut decoded = self.decoder.decode(0, record)?;
+        let head = decoded.head.clone();
+        taken.gtid = head.gtid.clone().or(taken.gtid.take());
+        taken.source_time_us = taken.source_time_us.max(head.committed_us);
+        if head.operation == Operation::Schema {
+            let reason = format!("at {}: {}", record.position, head.statement.unwrap_or_default());
+            return Err(self.table_error(&reason, "run `binlake rebuild` for it"));
+        }
+        taken.record_file.clone_from(&head.file);
+        let exact = !self.handoff.covers(record.position.transaction);
+        let sink = self.table.sink();
+        sink.begin(&head, record.offset, exact)?;
+        decoded.drive(sink)?;
+        sink.end()?;
+        Ok(())
+    }
+
+    /// Tells the coordinator how far readers can see.
+    fn tell(&self) -> Result<()> {
+        let point = self.point()?;
+        let seen = point.publish.then_some(point.position);
+        let offset = point.offsets.first().copied().unwrap_or_default();
+        self.write.standing.send_replace(Standing { seen, offset });
+        Ok(())
+    }
+
+    async fn maintain(&mut self) -> Result<()> {
+        if self.maintained_at.elapsed() < self.write.limits.maintain_every {
+            return Ok(());
+        }
+        self.maintained_at = Instant::now();
+        // The snapshot was adopted when this writer was opened: nothing but the commits needs a chunk's files any more.
+        let done = self.table.maintain(&[]).await?;
+        if done.files_deleted > 0 {
+            tracing::debug!(table = %self.write.spec.name, files = done.files_deleted, entries = done.entries_expired, "cleaned up");
+        }
+        Ok(())
+    }
+}
+
+/// Makes the snapshot the table's content. Its position is `since`: a snapshot row is the oldest there is.
+async fn adopt(write: &Write, state: &TableState, table: &mut dyn TableWriter, since: Cut, handoff: Cut) -> Result<()> {
+    let chunks = chunk_files(write).await?;
+    let since_checkpoint: Option<crate::source::Checkpoint> =
+        state.since_checkpoint.as_deref().map(|text| read_document("checkpoint", &state.table, text)).transpose()?;
+    let point = CommitPoint {
+        position: since,
+        offsets: state.start_offsets.clone(),
+        last: vec![None; state.start_offsets.len()],
+        gtid: None,
+        file_name: since_checkpoint.map(|checkpoint| checkpoint.file_name).unwrap_or_default(),
+        source_time_us: 0,
+        publish: since >= handoff,
+    };
+    table.adopt(chunks, point).await?;
+    Ok(())
+}
+
+/// The chunk files of this lake table, in key order.
+async fn chunk_files(write: &Write) -> Result<Vec<ChunkFile>> {
+    let chunks = write.rooms.metadata.chunks(&write.spec.source, &write.key.table, write.key.generation).await?;
+    let mut files = Vec::with_capacity(chunks.len());
+    for done in chunks.into_iter().filter_map(|chunk| chunk.done) {
+        let mut by_table: BTreeMap<String, ChunkFile> = read_document("chunk files", &write.key.table, &done.files)?;
+        files.extend(by_table.remove(&write.spec.name.table));
+    }
+    Ok(files)
+}

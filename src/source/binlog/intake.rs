@@ -1,0 +1,358 @@
+//! Packets of a dump to transactions, and where the stream stands after each: the checkpoint is kept here and nowhere else.
+//!
+//! `boundary` moves only when no transaction is open, together with the GTID set and the last transaction, and a transaction
+//! that has ended is given to the caller in the same step. So a checkpoint never covers what was not given.
+
+use std::sync::Arc;
+
+use crate::change::{BinlogPosition, Cut, GtidSet};
+use crate::source::{Checkpoint, Error, LastTransaction};
+
+use super::assembler::{Assembler, Ended, Trouble};
+use super::effects::Place;
+use super::event::{Checksum, Event, HEADER_BYTES, Header, Malformed, OrMalformed, kind};
+use super::gtid::parse_previous;
+use super::payload::{Payload, PayloadFault};
+use super::track::{Placed, Track};
+
+/// What a packet came to.
+pub(super) enum Received {
+    /// Nothing that a caller need know.
+    Nothing,
+    /// The server has nothing to send.
+    Heartbeat,
+    /// A transaction has ended.
+    Ended(Box<Ended>),
+}
+
+/// Reads a dump.
+pub(super) struct Intake {
+    pub(super) assembler: Assembler,
+    track: Track,
+    source: Arc<str>,
+    server_uuid: String,
+    /// Where the next transaction starts.
+    boundary: Place,
+    /// Exactly the transactions below the boundary.
+    gtids: Option<GtidSet>,
+    last: Option<LastTransaction>,
+    /// An event that comes in pieces.
+    large: Option<Large>,
+    /// The dump began before the boundary, and this is where it was to begin.
+    skip_below: Option<BinlogPosition>,
+}
+
+/// An event of which more is to come.
+enum Large {
+    /// It lies below the boundary.
+    Skipped(Header),
+    Gathered(Vec<u8>),
+    Payload(Box<LargePayload>),
+}
+
+/// A transaction payload, decompressed as it comes.
+struct LargePayload {
+    header: Header,
+    sum: crc32fast::Hasher,
+    /// Bytes before the checksum that are to come.
+    left: usize,
+    /// The checksum, as far as it is there.
+    checksum: Vec<u8>,
+    /// The fields before the payload, until they are whole.
+    head: Vec<u8>,
+    payload: Option<Payload>,
+    ended: Option<Ended>,
+}
+
+impl Intake {
+    /// A dump that begins at a place, or where the server chooses (an empty name).
+    pub(super) fn new(assembler: Assembler, place: &Place, source: Arc<str>, server_uuid: String) -> Self {
+        let (track, skip_below) = track_from(place);
+        let boundary = place.clone();
+        Self { assembler, track, source, server_uuid, boundary, gtids: None, last: None, large: None, skip_below }
+    }
+
+    /// What was received before this dump.
+    pub(super) fn with_history(mut self, gtids: Option<GtidSet>, last: Option<LastTransaction>) -> Self {
+        (self.gtids, self.last) = (gtids, last);
+        self
+    }
+
+    /// Where the next transaction starts.
+    pub(super) fn boundary(&self) -> BinlogPosition {
+        self.boundary.start
+    }
+
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            server_uuid: self.server_uuid.clone(),
+            file_name: self.boundary.file_name.to_string(),
+            position: Cut(self.boundary.start),
+            gtids: self.gtids.clone(),
+            last: self.last.clone(),
+            prepared: self.assembler.prepared(),
+        }
+    }
+
+    /// The dump begins again at the boundary.
+    pub(super) fn restart(&mut self) {
+        self.assembler.restart();
+        self.large = None;
+        (self.track, self.skip_below) = track_from(&self.boundary);
+    }
+
+    /// Whether the server has begun to send.
+    pub(super) fn has_begun(&self) -> bool {
+        self.track.is_described()
+    }
+
+    /// The place that an error names.
+    pub(super) fn error_position(&self) -> BinlogPosition {
+        self.assembler.group_start().unwrap_or_else(|| self.track.position())
+    }
+
+    /// Takes a packet, or a piece of one, without the status byte.
+    pub(super) fn take(&mut self, piece: &[u8], is_last: bool) -> Result<Received, Trouble> {
+        let Some(large) = self.large.take() else {
+            if !is_last && self.is_below_boundary() {
+                self.large = Header::parse(piece).map(Large::Skipped);
+                return Ok(Received::Nothing);
+            }
+            let is_payload = (is_last || piece.len() >= HEADER_BYTES)
+                && piece.get(4) == Some(&kind::TRANSACTION_PAYLOAD)
+                && !self.is_below_boundary();
+            if is_payload {
+                let large = LargePayload::begin(piece, self.track.checksum())?;
+                return self.take_payload(Box::new(large), piece, is_last);
+            }
+            if is_last {
+                return self.take_event(piece);
+            }
+            self.large = Some(Large::Gathered(piece.to_vec()));
+            return Ok(Received::Nothing);
+        };
+        match large {
+            Large::Skipped(header) if is_last => {
+                self.track.skip(&header);
+                Ok(Received::Nothing)
+            }
+            Large::Skipped(_) => {
+                self.large = Some(large);
+                Ok(Received::Nothing)
+            }
+            Large::Payload(large) => self.take_payload(large, piece, is_last),
+            Large::Gathered(mut gathered) => {
+                gathered.extend_from_slice(piece);
+                if is_last {
+                    return self.take(&gathered, true);
+                }
+                self.large = Some(Large::Gathered(gathered));
+                Ok(Received::Nothing)
+            }
+        }
+    }
+
+    fn take_event(&mut self, packet: &[u8]) -> Result<Received, Trouble> {
+        let is_below = self.is_below_boundary();
+        let Placed { event, start, server_started } = self.track.read(packet)?;
+        if is_below {
+            return Ok(Received::Nothing);
+        }
+        let received = match event.header.kind {
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => Received::Heartbeat,
+            kind::ROTATE => Received::Nothing,
+            kind::FORMAT_DESCRIPTION => {
+                self.assembler.file_begins(server_started)?;
+                Received::Nothing
+            }
+            kind::PREVIOUS_GTIDS => {
+                self.previous_gtids(&parse_previous(event.body)?);
+                Received::Nothing
+            }
+            _ => {
+                let file_name = self.track.file_name();
+                let place = || Place { start, file_name: Arc::clone(file_name) };
+                match dispatch(&mut self.assembler, &event, place, self.gtids.as_ref())? {
+                    Some(ended) => self.ended(ended)?,
+                    None => Received::Nothing,
+                }
+            }
+        };
+        self.move_boundary();
+        Ok(received)
+    }
+
+    fn is_below_boundary(&mut self) -> bool {
+        if self.skip_below.is_some_and(|boundary| self.track.position() >= boundary) {
+            self.skip_below = None;
+        }
+        self.skip_below.is_some()
+    }
+
+    fn move_boundary(&mut self) {
+        if !self.assembler.is_inside() {
+            self.boundary.start = self.track.position();
+            if !Arc::ptr_eq(&self.boundary.file_name, self.track.file_name()) {
+                self.boundary.file_name = Arc::clone(self.track.file_name());
+            }
+        }
+    }
+
+    /// A file's head names everything before it. More than was received means that someone added to `gtid_purged`: no events
+    /// stand for it, on any server.
+    fn previous_gtids(&mut self, previous: &GtidSet) {
+        let Some(gtids) = &mut self.gtids else { return };
+        let unseen = previous.subtract(gtids);
+        if !gtids.is_empty() && !unseen.is_empty() {
+            tracing::warn!(source = %self.source, gtids = %unseen, "the server declares transactions purged that it never sent");
+        }
+        gtids.union(&unseen);
+    }
+
+    fn ended(&mut self, ended: Ended) -> Result<Received, Trouble> {
+        match (&mut self.gtids, &ended.head.gtid) {
+            (Some(gtids), Some(gtid)) => gtids.insert(gtid),
+            (Some(_), None) => {
+                return Err(Trouble::Error(Error::Setting {
+                    name: self.source.to_string(),
+                    reason: format!("the transaction at {} has no GTID, and those before it had", ended.head.place),
+                    remedy: "set gtid_mode=ON again, then run `binlake rebuild` for the source's tables".to_owned(),
+                }));
+            }
+            (None, _) => {}
+        }
+        let place = &ended.head.place;
+        self.last =
+            Some(LastTransaction { file_name: place.file_name.to_string(), offset: place.start.offset, crc: ended.head.crc });
+        Ok(Received::Ended(Box::new(ended)))
+    }
+
+    fn take_payload(&mut self, mut large: Box<LargePayload>, piece: &[u8], is_last: bool) -> Result<Received, Trouble> {
+        let place = self.assembler.group_place();
+        let place = place.ok_or_else(|| Malformed::new("a transaction payload without its GTID event"))?;
+        let assembler = &mut self.assembler;
+        large.push(piece, |ended, bytes| take_inner(ended, bytes, assembler, &place))?;
+        if !is_last {
+            self.large = Some(Large::Payload(large));
+            return Ok(Received::Nothing);
+        }
+        let (header, ended) = large.end()?;
+        self.track.skip(&header);
+        let received = self.ended(ended)?;
+        self.move_boundary();
+        Ok(received)
+    }
+}
+
+/// The dump command has 32 bits for an offset: beyond them it begins with the file, and what lies before is left out.
+fn track_from(place: &Place) -> (Track, Option<BinlogPosition>) {
+    let start = place.start;
+    if u32::try_from(start.offset).is_ok() {
+        return (Track::new(start.epoch, &place.file_name, start.offset), None);
+    }
+    (Track::new(start.epoch, &place.file_name, 4), Some(start))
+}
+
+/// Gives an event to where it belongs. What is not known and may not be left out is an error.
+fn dispatch(
+    assembler: &mut Assembler,
+    event: &Event<'_>,
+    place: impl FnOnce() -> Place,
+    received: Option<&GtidSet>,
+) -> Result<Option<Ended>, Trouble> {
+    match event.header.kind {
+        kind::STOP
+        | kind::INTVAR
+        | kind::RAND
+        | kind::USER_VAR
+        | kind::APPEND_BLOCK
+        | kind::DELETE_FILE
+        | kind::BEGIN_LOAD_QUERY
+        | kind::IGNORABLE
+        | kind::ROWS_QUERY
+        | kind::TRANSACTION_CONTEXT
+        | kind::VIEW_CHANGE => Ok(None),
+        kind::INCIDENT => Err(Trouble::Lost("the server lost events and says so in its binlog (an incident event)".to_owned())),
+        kind::QUERY
+        | kind::EXECUTE_LOAD_QUERY
+        | kind::XID
+        | kind::TABLE_MAP
+        | kind::GTID
+        | kind::ANONYMOUS_GTID
+        | kind::GTID_TAGGED
+        | kind::XA_PREPARE => assembler.take(event, place, received),
+        kind if super::rows::is_rows(kind) => assembler.take(event, place, received),
+        _ if event.header.is_ignorable() => Ok(None),
+        kind => Err(Malformed(format!("an event of type {kind} is not known and may not be left out")).into()),
+    }
+}
+
+impl LargePayload {
+    fn begin(piece: &[u8], checksum: Checksum) -> Result<Self, Malformed> {
+        let header = Header::parse(piece).or_malformed("a transaction payload")?;
+        let sum_bytes = if checksum == Checksum::Crc32 { 4 } else { 0 };
+        let left = (header.size as usize).checked_sub(sum_bytes).filter(|left| *left >= HEADER_BYTES);
+        Ok(Self {
+            header,
+            sum: crc32fast::Hasher::new(),
+            left: left.or_malformed("a transaction payload")?,
+            checksum: Vec::with_capacity(sum_bytes),
+            head: Vec::new(),
+            payload: None,
+            ended: None,
+        })
+    }
+
+    fn push(
+        &mut self,
+        piece: &[u8],
+        mut take: impl FnMut(&mut Option<Ended>, &[u8]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let (content, behind) = piece.split_at(self.left.min(piece.len()));
+        self.checksum.extend_from_slice(behind);
+        if self.checksum.len() > 4 {
+            return Err(Malformed::new("a transaction payload is longer than its header says").into());
+        }
+        self.sum.update(content);
+        self.left -= content.len();
+        let mut bytes = content;
+        let gathered;
+        if self.payload.is_none() {
+            self.head.extend_from_slice(content);
+            let Some(body) = self.head.get(HEADER_BYTES..) else { return Ok(()) };
+            let Some((payload, start)) = Payload::begin(body)? else { return Ok(()) };
+            self.payload = Some(payload);
+            gathered = std::mem::take(&mut self.head);
+            bytes = gathered.get(HEADER_BYTES + start..).unwrap_or_default();
+        }
+        let (payload, ended) = (&mut self.payload, &mut self.ended);
+        let Some(payload) = payload else { return Ok(()) };
+        payload.push(bytes, |event| take(ended, event)).map_err(|fault| match fault {
+            PayloadFault::Malformed(malformed) => malformed.into(),
+            PayloadFault::Taken(trouble) => trouble,
+        })
+    }
+
+    fn end(self: Box<Self>) -> Result<(Header, Ended), Trouble> {
+        if self.left > 0 {
+            return Err(Malformed::new("a transaction payload is shorter than its header says").into());
+        }
+        let sum = self.sum.finalize();
+        if self.checksum.first_chunk().is_some_and(|sent| u32::from_le_bytes(*sent) != sum) {
+            return Err(Malformed::new("the checksum of a transaction payload is wrong").into());
+        }
+        self.payload.or_malformed("a transaction payload")?.end()?;
+        let ended = self.ended.ok_or_else(|| Malformed::new("a transaction payload without the end of its transaction"))?;
+        Ok((self.header, ended))
+    }
+}
+
+/// Takes an event out of a payload.
+fn take_inner(ended: &mut Option<Ended>, bytes: &[u8], assembler: &mut Assembler, place: &Place) -> Result<(), Trouble> {
+    if ended.is_some() {
+        return Err(Malformed::new("a transaction payload goes on behind the end of its transaction").into());
+    }
+    let event = Event::parse_inner(bytes)?;
+    *ended = dispatch(assembler, &event, || place.clone(), None)?;
+    Ok(())
+}

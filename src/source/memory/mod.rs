@@ -1,0 +1,316 @@
+//! A model of a MySQL server, good enough to break everything in front of the door [`Source`] against.
+//!
+//! What it keeps of the real one: transactions stand in numbered binlog files at byte offsets, with GTIDs or without; files
+//! rotate and are purged; another server takes over with other files; and, above all, the *commit race*: a transaction is in the
+//! binlog, sent to streams and below [`Source::flushed`] from [`MemoryServer::flush`] on, but reads see it only from
+//! [`MemoryServer::make_visible`] on, in any order. Only what would wait for its locks on a real server makes it visible at once.
+//!
+//! It is deterministic: no clock but a counter, no threads, waits by `tokio::time` (which tests may pause). A hook is called
+//! before every answer ([`MemoryServer::on_call`]): it may fail it, and may run transactions in the middle of anything.
+
+mod key;
+mod snapshot;
+mod source;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use self::world::World;
+use super::{Error, Sample};
+use crate::change::{Column, ColumnType, Generated, KeyKind, TableName, TableSchema, Value};
+
+pub use source::MemorySource;
+
+/// One operation of a transaction. Rows have all columns of the table.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// A new row.
+    Insert {
+        /// Where.
+        table: TableName,
+        /// The row.
+        row: Vec<Value>,
+    },
+    /// Replaces the row of a key (of a keyless table: a row equal to `key`); the new row may have another key.
+    Update {
+        /// Where.
+        table: TableName,
+        /// The old row's key.
+        key: Vec<Value>,
+        /// The new row.
+        row: Vec<Value>,
+    },
+    /// Removes the row of a key.
+    Delete {
+        /// Where.
+        table: TableName,
+        /// Its key.
+        key: Vec<Value>,
+    },
+    /// Empties the table. Alone in its transaction on a real server.
+    Truncate {
+        /// Where.
+        table: TableName,
+    },
+    /// Gives the table another shape: rows are cut or filled with NULL at the end.
+    Alter {
+        /// Where.
+        table: TableName,
+        /// The statement, for the record.
+        statement: String,
+        /// The new shape.
+        schema: Arc<TableSchema>,
+    },
+    /// Removes the table.
+    Drop {
+        /// Which.
+        table: TableName,
+    },
+}
+
+impl Op {
+    /// The table it is about.
+    pub fn table(&self) -> &TableName {
+        match self {
+            Self::Insert { table, .. }
+            | Self::Update { table, .. }
+            | Self::Delete { table, .. }
+            | Self::Truncate { table }
+            | Self::Alter { table, .. }
+            | Self::Drop { table } => table,
+        }
+    }
+}
+
+/// Why the server did not take a transaction; nothing of it happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The table is not there.
+    #[error("no table {0}")]
+    NoTable(TableName),
+    /// No row has the key.
+    #[error("{0}: no such row")]
+    NoRow(TableName),
+    /// A row has the key already.
+    #[error("{0}: duplicate key")]
+    Duplicate(TableName),
+    /// A row of another width.
+    #[error("{0}: wrong number of columns")]
+    Columns(TableName),
+}
+
+/// A transaction that was written to the binlog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flushed(usize);
+
+/// The call that is about to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`super::Source::identity`].
+    Identity,
+    /// [`super::Source::tables`].
+    Tables,
+    /// [`super::Source::describe`].
+    Describe,
+    /// [`super::Source::preflight`].
+    Preflight,
+    /// [`super::Source::flushed`].
+    Flushed,
+    /// [`super::Source::stream`].
+    Stream,
+    /// [`super::BinlogStream::next`], each time it looks for an item.
+    Next,
+    /// [`super::Source::wait_visible`], each time it looks.
+    WaitVisible,
+    /// [`super::Source::plan_snapshot`].
+    Plan,
+    /// [`super::Source::next_chunk`].
+    NextChunk,
+    /// [`super::Source::read_chunk`].
+    ReadChunk,
+    /// [`super::ChunkReader::next_rows`].
+    NextRows,
+    /// [`super::ChunkReader::high`].
+    High,
+}
+
+type Hook = Box<dyn FnMut(Call) -> Option<Error> + Send>;
+
+struct Shared {
+    world: Mutex<World>,
+    hook: Mutex<Option<Hook>>,
+    changed: watch::Sender<u64>,
+}
+
+/// A modelled server; clones are handles to the same one.
+#[derive(Clone)]
+pub struct MemoryServer {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for MemoryServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let world = self.world();
+        f.debug_struct("MemoryServer")
+            .field("server_uuid", &world.server_uuid)
+            .field("transactions", &world.history.len())
+            .finish()
+    }
+}
+
+impl MemoryServer {
+    /// An empty server with GTIDs.
+    pub fn new() -> Self {
+        Self::with_gtids(true)
+    }
+
+    /// An empty server, with GTIDs or without.
+    pub fn with_gtids(gtids: bool) -> Self {
+        let world = World::new("00000000-0000-4000-8000-000000000001", gtids);
+        let shared = Shared { world: Mutex::new(world), hook: Mutex::new(None), changed: watch::Sender::new(0) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.shared.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+        let done = act(&mut self.world());
+        self.shared.changed.send_modify(|version| *version = version.wrapping_add(1));
+        done
+    }
+
+    /// Calls the hook before each answer; what it returns is the answer. It may run transactions on this server.
+    pub fn on_call(&self, hook: impl FnMut(Call) -> Option<Error> + Send + 'static) {
+        *self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    fn called(&self, call: Call) -> super::Result<()> {
+        // The hook is taken out while it runs, so that calls it makes itself do not reach it.
+        let hook = self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut hook) = hook else { return Ok(()) };
+        let answer = hook(call);
+        self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(hook);
+        answer.map_or(Ok(()), Err)
+    }
+
+    /// Creates an empty table; `key` names columns, none for a keyless one. Columns may be NULL unless they are in the key.
+    pub fn create_table(&self, name: &TableName, columns: &[(&str, ColumnType)], key: &[&str]) -> Arc<TableSchema> {
+        let schema = Arc::new(shape(name, columns, key));
+        self.change(|world| world.create(Arc::clone(&schema)));
+        schema
+    }
+
+    /// Runs a transaction: written to the binlog and visible.
+    pub fn execute(&self, ops: Vec<Op>) -> Result<Flushed, Refusal> {
+        self.change(|world| {
+            let index = world.flush(ops)?;
+            world.make_visible(index);
+            Ok(Flushed(index))
+        })
+    }
+
+    /// The first half of a commit: written to the binlog, not visible to reads.
+    pub fn flush(&self, ops: Vec<Op>) -> Result<Flushed, Refusal> {
+        self.change(|world| world.flush(ops).map(Flushed))
+    }
+
+    /// The second half. Nothing happens where it is done already.
+    pub fn make_visible(&self, transaction: Flushed) {
+        self.change(|world| world.make_visible(transaction.0));
+    }
+
+    /// Makes all visible that is flushed.
+    pub fn make_all_visible(&self) {
+        self.change(|world| (0..world.history.len()).for_each(|index| world.make_visible(index)));
+    }
+
+    /// `FLUSH BINARY LOGS`.
+    pub fn rotate(&self) {
+        self.change(World::rotate);
+    }
+
+    /// Sets how large a binlog file grows.
+    pub fn set_file_bytes(&self, bytes: u64) {
+        self.change(|world| world.file_bytes = bytes);
+    }
+
+    /// `PURGE BINARY LOGS TO` the file of this number.
+    pub fn purge(&self, file: u64) {
+        self.change(|world| world.purge(file));
+    }
+
+    /// `RESET BINARY LOGS AND GTIDS`; connections break.
+    pub fn reset(&self) {
+        self.change(World::reset);
+    }
+
+    /// Another server answers at the address from now on, without the last `lost` transactions; connections break.
+    pub fn fail_over(&self, server_uuid: &str, lost: usize) {
+        self.change(|world| world.fail_over(server_uuid, lost));
+    }
+
+    /// Breaks all streams and chunk reads that are open.
+    pub fn disconnect(&self) {
+        self.change(|world| world.incarnation += 1);
+    }
+
+    /// The flushed end of the binlog.
+    pub fn flushed_end(&self) -> Sample {
+        self.world().sample()
+    }
+
+    /// The rows as all flushed transactions leave them, in key order: what a mirror must equal in the end.
+    pub fn rows(&self, table: &TableName) -> Vec<Vec<Value>> {
+        rows(&self.world().flushed_tables, table)
+    }
+
+    /// The rows as all flushed transactions that start below a place leave them, in key order: what a mirror must equal there.
+    /// None where the place is not of this server.
+    pub fn rows_at(&self, table: &TableName, server_uuid: &str, file: u64, offset: u64) -> Option<Vec<Vec<Value>>> {
+        let world = self.world();
+        (world.server_uuid == server_uuid).then(|| rows(&world.tables_at(file, offset), table))
+    }
+
+    /// The rows that a read sees now, in key order.
+    pub fn visible_rows(&self, table: &TableName) -> Vec<Vec<Value>> {
+        rows(&self.world().visible_tables, table)
+    }
+}
+
+impl Default for MemoryServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn rows(tables: &world::Tables, table: &TableName) -> Vec<Vec<Value>> {
+    let Some(table) = tables.get(table) else { return Vec::new() };
+    table.rows.values().flat_map(|(row, count)| std::iter::repeat_n(row.clone(), *count)).collect()
+}
+
+/// A shape from names and kinds.
+fn shape(name: &TableName, columns: &[(&str, ColumnType)], key: &[&str]) -> TableSchema {
+    let captured = columns.iter().enumerate().map(|(ordinal, (column, kind))| Column {
+        name: (*column).to_owned(),
+        kind: kind.clone(),
+        nullable: !key.contains(column),
+        generated: Generated::No,
+        ordinal,
+        declared: format!("{kind:?}"),
+    });
+    TableSchema {
+        name: name.clone(),
+        columns: captured.collect(),
+        key: key.iter().filter_map(|wanted| columns.iter().position(|(column, _)| column == wanted)).collect(),
+        key_kind: if key.is_empty() { KeyKind::None } else { KeyKind::Primary },
+        physical_columns: columns.len(),
+        physical: columns.iter().map(|(column, kind)| ((*column).to_owned(), kind.clone())).collect(),
+    }
+}
