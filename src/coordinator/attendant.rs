@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::change::{Cut, Failure, LogOffset, Remedy};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
@@ -72,28 +73,39 @@ impl Attendant {
     async fn attend(
         &self,
         state: &TableState,
-        (stop, work_done): (CancellationToken, impl Future<Output = Result<()>>),
+        (stop, work): (CancellationToken, impl Future<Output = Result<()>> + Send + 'static),
         cancel: &CancellationToken,
     ) -> Result<()> {
         let mut tables = self.plan.board.watch_tables();
-        tokio::pin!(work_done);
+        // A task of its own: polled here, it would stand still while the look at the ledger below waits for a lock promised to it.
+        let mut work_done = AbortOnDropHandle::new(tokio::spawn(work));
         loop {
             tables.mark_unchanged();
             let now = self.ledger.get(&self.key).await;
             let same = now.is_some_and(|now| now.phase.is_working() == state.phase.is_working());
             if !same || cancel.is_cancelled() {
                 stop.cancel();
-                return work_done.await;
+                return self.ended(work_done.await);
             }
             tokio::select! {
-                outcome = &mut work_done => return outcome,
+                outcome = &mut work_done => return self.ended(outcome),
                 () = cancel.cancelled() => {}
-                changed = tables.changed() => if changed.is_err() { stop.cancel(); return work_done.await; },
+                changed = tables.changed() => if changed.is_err() { stop.cancel(); return self.ended(work_done.await); },
             }
         }
     }
 
-    fn load(self, stop: CancellationToken) -> (CancellationToken, impl Future<Output = Result<()>>) {
+    fn ended(&self, outcome: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+        outcome.unwrap_or_else(|error| {
+            Err(Error::Table {
+                table: self.key.table.clone(),
+                reason: format!("its task ended: {error}"),
+                remedy: "report this with the log, then run `binlake resume` for it".to_owned(),
+            })
+        })
+    }
+
+    fn load(self, stop: CancellationToken) -> (CancellationToken, impl Future<Output = Result<()>> + Send + 'static) {
         let load = Load {
             rooms: self.plan.rooms.clone(),
             ledger: Arc::clone(&self.ledger),
@@ -104,7 +116,7 @@ impl Attendant {
         (stop.clone(), load.run(stop))
     }
 
-    fn write(self, stop: CancellationToken) -> (CancellationToken, impl Future<Output = Result<()>>) {
+    fn write(self, stop: CancellationToken) -> (CancellationToken, impl Future<Output = Result<()>> + Send + 'static) {
         (stop.clone(), self.writers(stop))
     }
 

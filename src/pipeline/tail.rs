@@ -149,7 +149,11 @@ impl Tail {
     async fn recapture(&mut self) -> Result<()> {
         self.flush(&CancellationToken::new()).await?;
         for state in self.ledger.newest().await {
-            if state.capture == CaptureState::Wanted && state.listed && !state.schema.columns.is_empty() && state.phase.parked().is_none() {
+            if state.capture == CaptureState::Wanted
+                && state.listed
+                && !state.schema.columns.is_empty()
+                && state.phase.parked().is_none()
+            {
                 self.capture_table(&state).await?;
             }
         }

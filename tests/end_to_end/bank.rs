@@ -67,10 +67,11 @@ fn read_states(scene: &Scene, daemon: &mut Daemon<'_>) {
 async fn no_read_shows_another_sum() {
     let server = Server::shared();
     server.create_database("bank").await;
-    let accounts: Vec<String> = (1..=ACCOUNTS).map(|id| format!("({id},100)")).collect();
+    let accounts: Vec<String> = (1..=ACCOUNTS).map(|id| format!("({id},100,RANDOM_BYTES(128))")).collect();
     server
         .execute(&[
-            "CREATE TABLE bank.accounts (id INT NOT NULL PRIMARY KEY, balance INT NOT NULL)".to_owned(),
+            "CREATE TABLE bank.accounts (id INT NOT NULL PRIMARY KEY, balance INT NOT NULL, seal VARBINARY(128) NOT NULL)"
+                .to_owned(),
             format!("INSERT INTO bank.accounts VALUES {}", accounts.join(",")),
         ])
         .await;
@@ -78,6 +79,8 @@ async fn no_read_shows_another_sum() {
     scene.edit(|yaml| {
         yaml.snapshot = format!("{{parallel: 2, chunk_rows: {ACCOUNTS_PER_CHUNK}}}");
         yaml.commit = "{interval: 200ms}".to_owned();
+        // As large as a chunk, so that it becomes a segment.
+        yaml.lake = "  file_bytes: 16KiB\n".to_owned();
     });
 
     let stop = Arc::new(AtomicBool::new(false));

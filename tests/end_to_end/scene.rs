@@ -39,6 +39,8 @@ pub(crate) struct Yaml {
     pub(crate) commit: String,
     /// The items of `tables:`, a line each.
     pub(crate) tables: Vec<String>,
+    /// Lines of `lake:`, indented.
+    pub(crate) lake: String,
     /// Lines at the top level.
     pub(crate) more: String,
 }
@@ -52,11 +54,12 @@ impl Yaml {
              scratch: state/scratch\n\
              changelog: {{kind: local, dir: state/changelog}}\n\
              {}\
-             lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: UTC\n\
+             lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: UTC\n{}\
              sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}",
             self.more,
             lake.display(),
             self.commit,
+            self.lake,
             self.name,
             self.url,
             self.user,
@@ -106,6 +109,7 @@ impl Scene {
             snapshot: "{parallel: 2, chunk_rows: 500}".to_owned(),
             commit: "{interval: 1s}".to_owned(),
             tables: tables.iter().map(|table| table.as_ref().to_owned()).collect(),
+            lake: String::new(),
             more: String::new(),
         };
         let scene = Self { directory, yaml, _keeper: keeper };

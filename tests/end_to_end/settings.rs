@@ -110,7 +110,12 @@ async fn a_yaml_that_is_wrong_in_itself() {
     let one = "{table: misspelt.one}";
     assert_refused(&mut scene, &[one], "memroy: 1GiB\n", &["memroy", "memory", "binlake.yaml"]);
     assert_refused(&mut scene, &["{table: misspelt.one, mod: mirror}"], "", &["mod", "mode", "binlake.yaml"]);
-    assert_refused(&mut scene, &["{table: \"/misspelt\\\\.(one/\"}"], "", &["misspelt\\.(one", "binlake.yaml"]);
+    assert_refused(
+        &mut scene,
+        &["{table: \"/misspelt\\\\.(one/\"}"],
+        "",
+        &["regular expression", "unclosed group", "binlake.yaml"],
+    );
     assert_refused(&mut scene, &[one], "memory: a lot\n", &["a lot", "memory"]);
     assert_refused(&mut scene, &["{table: misspelt.one, mode: copy}"], "", &["copy", "mirror", "changelog", "both"]);
     // All of them in one go.
@@ -137,14 +142,13 @@ async fn a_yaml_that_does_not_fit_the_server() {
     assert_told(&check(&mut scene, &["{table: unfit.one, key: [nothing]}"]), 1, &["nothing", "unfit.one"]);
 
     // Two tables into one name.
-    let path = scene.config();
-    let text = std::fs::read_to_string(&path).unwrap();
-    let tables = ["{table: unfit.one}", "{table: unfit_other.one}"];
-    scene.edit(|yaml| yaml.tables = tables.map(str::to_owned).to_vec());
-    let both = std::fs::read_to_string(&path).unwrap().replace("lake:\n", "lake:\n  database: ods\n");
-    std::fs::write(&path, both).unwrap();
-    assert_told(&scene.run(&["check"]), 1, &["unfit.one", "unfit_other.one", "ods"]);
-    std::fs::write(&path, text).unwrap();
+    scene.edit(|yaml| yaml.lake = "  database: ods\n".to_owned());
+    assert_told(
+        &check(&mut scene, &["{table: unfit.one}", "{table: unfit_other.one}"]),
+        1,
+        &["unfit.one", "unfit_other.one", "ods"],
+    );
+    scene.edit(|yaml| yaml.lake.clear());
 
     // What a pattern brings and cannot be kept parks by itself; the others go on.
     scene.edit(|yaml| yaml.tables = vec!["{table: unfit.*}".to_owned()]);

@@ -8,7 +8,7 @@ use binlake::change::{ColumnType, SystemClock, TableName, Value};
 use binlake::changelog::ChangeLog;
 use binlake::changelog::memory::{Call, Fault as LogFault, MemoryLog};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
-use binlake::lake::{Check, Committed, DatetimeEncoding, Lake, LakeName, Retention, ObjectLake};
+use binlake::lake::{Check, Committed, DatetimeEncoding, Lake, LakeName, ObjectLake, Retention};
 use binlake::metadata::memory::{Fault, MemoryMetadata};
 use binlake::metadata::{Metadata, RequestKind};
 use binlake::pipeline::{Rooms, TableOptions, load, tail, write};
@@ -192,7 +192,8 @@ impl World {
     async fn misfortune(&mut self, metadata: &MemoryMetadata) {
         if self.random.random_bool(0.25) {
             let fault = if self.random.random_bool(0.5) { Fault::Refused } else { Fault::AnswerLost };
-            let method = ["save_published", "save_table", "save_chunks", "chunk_done", "published"][self.random.random_range(0..5)];
+            let method =
+                ["save_published", "save_table", "save_chunks", "chunk_done", "published"][self.random.random_range(0..5)];
             metadata.inject(fault, Some(method), self.random.random_range(0..3));
             self.coverage.faults += 1;
         }

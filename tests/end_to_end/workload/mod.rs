@@ -151,8 +151,8 @@ impl Writer {
         match self.connection.query_drop(statement).await {
             Ok(()) => Outcome::Done,
             Err(mysql_async::Error::Server(error)) => match error.code {
-                // Duplicate key, no parent row, a child row: the statement alone is undone.
-                1062 | 1451 | 1452 => Outcome::Refused,
+                // Duplicate key, no parent row, a child row, too long a cascade: the statement alone is undone.
+                1062 | 1451 | 1452 | 6575 => Outcome::Refused,
                 // Lock wait, deadlock, and what an XA transaction says afterwards.
                 1205 | 1213 | 1402 | 1613 | 1614 => Outcome::Beaten,
                 _ => panic!("{statement}: {error}"),
