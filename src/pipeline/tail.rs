@@ -81,16 +81,17 @@ pub async fn run(
     loop {
         let deadline = tail.buffered_since.map(|since| since + tail.settings.flush_after);
         tokio::select! {
+            // The stream comes last: one that always has something must keep nobody waiting.
             biased;
             () = cancel.cancelled() => return tail.flush(&cancel).await,
-            item = tail.stream.next() => tail.take(item?, &cancel).await?,
-            () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
             changed = tables.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
                 tail.recapture().await?;
             }
+            () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
+            item = tail.stream.next() => tail.take(item?, &cancel).await?,
         }
     }
 }
