@@ -244,7 +244,7 @@ async fn retire_replaced(plan: &SourcePlan, ledger: &Arc<Ledger>, standings: &mu
 async fn caught_up(plan: &SourcePlan, ledger: &Ledger, target: &Sample, standings: &StandingsOf) -> Result<bool> {
     let Some(source) = ledger.source().await? else { return Ok(false) };
     let target = target.cut(source.epoch);
-    if !source.published.is_some_and(|published| published.position >= target) {
+    if source.published.is_none_or(|published| published.position < target) {
         return Ok(false);
     }
     for state in ledger.newest().await.into_iter().filter(|state| state.listed) {
