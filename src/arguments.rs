@@ -8,18 +8,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Keeps a lakehouse's tables equal to MySQL.
 #[derive(Debug, Parser)]
 #[command(name = "binlake", version, about, max_term_width = 110)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// How log lines look: `text` for people, `json` for machines.
     #[arg(long, global = true, value_enum, default_value = "text")]
-    pub log: LogFormat,
+    pub(crate) log: LogFormat,
     /// What is to be done.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -28,15 +28,15 @@ pub enum LogFormat {
 
 /// The configuration file.
 #[derive(Debug, Args)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// The YAML file.
     #[arg(short = 'c', long = "config", env = "BINLAKE_CONFIG", default_value = "binlake.yaml")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Looks at the configuration and at everything it will touch; changes nothing that lasts.
     Check {
         /// The file.
@@ -116,20 +116,20 @@ pub enum Command {
 
 /// Tables of a request.
 #[derive(Debug, Args)]
-pub struct Tables {
+pub(crate) struct Tables {
     /// The file.
     #[command(flatten)]
-    pub file: ConfigFile,
+    pub(crate) file: ConfigFile,
     /// `database.table` on the source.
     #[arg(required = true)]
-    pub tables: Vec<String>,
+    pub(crate) tables: Vec<String>,
     /// For scripts.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Reads the command line; help and version exit 0, a mistake exits 2.
-pub fn parse() -> Result<Arguments, ExitCode> {
+pub(crate) fn parse() -> Result<Arguments, ExitCode> {
     Arguments::try_parse().map_err(|error| {
         let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         match error.print() {

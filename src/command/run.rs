@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use binlake::coordinator;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::{Assembled, Need};
@@ -24,30 +24,13 @@ pub(crate) async fn run(config: &Path, until_caught_up: bool, log: LogFormat) ->
     let settings = rooms.coordinator_settings(until_caught_up);
     let boards = plans.iter().map(|plan| std::sync::Arc::clone(&plan.board)).collect();
     let drawing = tokio::spawn(progress::draw(boards, cancel.clone()));
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failed(format!("signals: {error}")))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failed(format!("signals: {error}")))?;
+    let mut signals = Signals::new()?;
     let mut working = tokio::spawn(coordinator::run(plans, settings, cancel.clone()));
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut working => break outcome,
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if cancel.is_cancelled() {
-            return Err(Failed("a second signal: left at once".to_owned()));
-        }
-        tracing::info!("stopping: unfinished commits are abandoned, the next start goes on from the last ones");
-        cancel.cancel();
-        tokio::select! {
-            outcome = &mut working => break outcome,
-            () = tokio::time::sleep(GRACE) => {
-                tracing::warn!("not everything stopped within {} s; nothing is lost", GRACE.as_secs());
-                return Ok(true);
-            }
-            _ = terminate.recv() => return Err(Failed("a second signal: left at once".to_owned())),
-            _ = interrupt.recv() => return Err(Failed("a second signal: left at once".to_owned())),
-        }
+    let ended = tokio::select! {
+        ended = &mut working => Some(ended),
+        () = signals.next() => stop(&mut working, &mut signals, &cancel).await?,
     };
+    let Some(outcome) = ended else { return Ok(true) };
     let stopped_by_signal = cancel.is_cancelled();
     cancel.cancel();
     drawing.await.map_err(|error| Failed(format!("progress bars: {error}")))?;
@@ -65,4 +48,45 @@ pub(crate) async fn run(config: &Path, until_caught_up: bool, log: LogFormat) ->
         return Ok(outcome.stopped.is_empty() && outcome.parked.is_empty());
     }
     Ok(outcome.stopped.is_empty())
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failed> {
+        let failed = |error: std::io::Error| Failed(format!("signals: {error}"));
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt()).map_err(failed)? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+type Ended = Result<coordinator::Outcome, tokio::task::JoinError>;
+
+/// Lets the workers come to their next safe point; None when they did not within the grace.
+async fn stop(
+    working: &mut tokio::task::JoinHandle<coordinator::Outcome>,
+    signals: &mut Signals,
+    cancel: &CancellationToken,
+) -> Result<Option<Ended>, Failed> {
+    tracing::info!("stopping: unfinished commits are abandoned, the next start goes on from the last ones");
+    cancel.cancel();
+    tokio::select! {
+        ended = working => Ok(Some(ended)),
+        () = signals.next() => Err(Failed("a second signal: left at once".to_owned())),
+        () = tokio::time::sleep(GRACE) => {
+            tracing::warn!("not everything stopped within {} s; nothing is lost", GRACE.as_secs());
+            Ok(None)
+        }
+    }
 }

@@ -204,7 +204,7 @@ impl Attendant {
                 let at_ms = self.plan.rooms.clock.now_ms();
                 let state =
                     self.ledger.park(&self.key, Parked { reason: error.to_string(), remedy, resumable: true, at_ms }).await?;
-                self.set_active(&state, false).await
+                targets::set_active(&self.plan.rooms, &state, false).await
             }
         }
     }
@@ -212,14 +212,6 @@ impl Attendant {
     async fn is_superseded(&self) -> bool {
         let newest = self.ledger.newest().await.into_iter().find(|state| state.table == self.key.table);
         newest.is_none_or(|newest| newest.generation > self.key.generation)
-    }
-
-    /// A table that stands still keeps its records only until the embedded log is full.
-    pub async fn set_active(&self, state: &TableState, active: bool) -> Result<()> {
-        for spec in targets::targets(state) {
-            self.plan.rooms.changelog.set_active(&state.topic, &targets::consumer(&spec), active).await?;
-        }
-        Ok(())
     }
 }
 

@@ -145,9 +145,7 @@ async fn leave(plan: &SourcePlan, ledger: &Ledger, state: &TableState) -> Result
                 }
             })
             .await?;
-        for spec in targets::targets(&state) {
-            plan.rooms.changelog.set_active(&state.topic, &targets::consumer(&spec), false).await?;
-        }
+        targets::set_active(&plan.rooms, &state, false).await?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn pause(plan: &SourcePlan, ledger: &Ledger, state: &TableState, key: &Tab
     }
     ledger.update(key, |state| state.phase = Phase::Paused { before: Box::new(state.phase.clone()) }).await?;
     tracing::info!(table = %state.table, phase = "paused", "phase");
-    set_active(plan, state, false).await
+    targets::set_active(&plan.rooms, state, false).await
 }
 
 async fn resume(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], state: &TableState, key: &TableKey) -> Result<()> {
@@ -69,7 +69,7 @@ async fn resume(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], stat
     }
     ledger.update(key, |state| state.phase = state.phase.working().clone()).await?;
     tracing::info!(table = %state.table, phase = "resumed", "phase");
-    set_active(plan, state, true).await
+    targets::set_active(&plan.rooms, state, true).await
 }
 
 /// A new generation beside the old one. A generation that no reader has seen goes at once.
@@ -90,11 +90,4 @@ pub async fn forget(plan: &SourcePlan, ledger: &Ledger, old: &TableState) -> Res
         plan.rooms.changelog.forget(&old.topic, &targets::consumer(&spec)).await?;
     }
     ledger.remove(&TableKey { table: old.table.clone(), generation: old.generation }).await
-}
-
-async fn set_active(plan: &SourcePlan, state: &TableState, active: bool) -> Result<()> {
-    for spec in targets::targets(state) {
-        plan.rooms.changelog.set_active(&state.topic, &targets::consumer(&spec), active).await?;
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{Cut, Failure, Remedy};
 use crate::metadata::{Parked, Phase, SourceState};
 use crate::pipeline::write::Standing;
-use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, tail};
+use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, tail, targets};
 
 use super::attendant::{Attendant, cause, reached};
 use super::supervisor::Backoff;
@@ -93,7 +93,7 @@ async fn note(plan: &SourcePlan, ledger: &Ledger, error: &Error) -> Result<()> {
     let Some(mut state) = ledger.source().await? else { return Ok(()) };
     let parked = Parked { reason, remedy, resumable: false, at_ms: plan.rooms.clock.now_ms() };
     if error.is_lost_history() {
-        lost(ledger, &state, &parked).await?;
+        lost(plan, ledger, &state, &parked).await?;
         state = ledger.source().await?.unwrap_or(state);
         state.checkpoint = None;
         state.epoch += 1;
@@ -102,13 +102,14 @@ async fn note(plan: &SourcePlan, ledger: &Ledger, error: &Error) -> Result<()> {
     ledger.save_source(&state).await
 }
 
-async fn lost(ledger: &Ledger, state: &SourceState, parked: &Parked) -> Result<()> {
+async fn lost(plan: &SourcePlan, ledger: &Ledger, state: &SourceState, parked: &Parked) -> Result<()> {
     let until = state.published.as_ref().map_or_else(Cut::default, |published| published.position);
     for table in ledger.all().await {
         if matches!(table.capture, crate::metadata::CaptureState::On { .. }) {
             let key = TableKey { table: table.table.clone(), generation: table.generation };
             let remedy = format!("run `binlake rebuild {}`: it is read anew while readers keep the old state", table.table);
             ledger.end_capture(&key, until, Parked { remedy, ..parked.clone() }).await?;
+            targets::set_active(&plan.rooms, &table, false).await?;
         }
     }
     Ok(())
@@ -243,7 +244,7 @@ async fn retire_replaced(plan: &SourcePlan, ledger: &Arc<Ledger>, standings: &mu
 async fn caught_up(plan: &SourcePlan, ledger: &Ledger, target: &Sample, standings: &StandingsOf) -> Result<bool> {
     let Some(source) = ledger.source().await? else { return Ok(false) };
     let target = target.cut(source.epoch);
-    if !source.published.is_some_and(|published| published.position >= target) {
+    if source.published.is_none_or(|published| published.position < target) {
         return Ok(false);
     }
     for state in ledger.newest().await.into_iter().filter(|state| state.listed) {

@@ -119,6 +119,7 @@ impl Load {
                 }
             })
             .await?;
+        tracing::info!(table = %state.table, generation = state.generation, phase = "snapshotting", seen_by = visible.by, "phase");
         Ok(visible)
     }
 
@@ -260,7 +261,9 @@ impl Load {
             })
             .await?;
         let rows: u64 = chunks.iter().filter_map(|chunk| chunk.done.as_ref()).map(|done| done.rows).sum();
-        tracing::info!(table = %state.table, rows, chunks = chunks.len(), %handoff, "snapshot complete");
+        tracing::info!(
+            table = %state.table, generation = state.generation, phase = %state.phase, rows, chunks = chunks.len(), %handoff, "phase"
+        );
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::source::{BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamI
 
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
-use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, write_document};
+use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets, write_document};
 
 /// Limits of a tailer.
 #[derive(Debug, Clone)]
@@ -120,14 +120,13 @@ impl Tail {
         state.epoch = epoch_now;
         state.stopped = None;
         state.checkpoint = Some(write_document("checkpoint", &name, &checkpoint)?);
-        state.published.get_or_insert(Published {
-            position: checkpoint.position,
-            file_name: checkpoint.file_name.clone(),
-            source_time_us: 0,
-        });
-        ledger.save_source(&state).await?;
-        let term = ledger.lease().term;
+        // The checkpoint was saved with `published`, so it says the same: also where the history has a new name for the place.
         let source_time_us = state.published.as_ref().map_or(0, |published| published.source_time_us);
+        let (position, file_name) = (checkpoint.position, checkpoint.file_name.clone());
+        state.published = Some(Published { position, file_name, source_time_us });
+        ledger.save_source(&state).await?;
+        board.published_moved(position);
+        let term = ledger.lease().term;
         tracing::info!(source = %name, position = %checkpoint.position, file = %checkpoint.file_name, "binlog stream opened");
         Ok(Self {
             rooms,
@@ -172,8 +171,8 @@ impl Tail {
         let checkpoint = self.stream.checkpoint();
         let start_offsets = vec![self.start_offset(state).await?];
         let document = write_document("checkpoint", &state.table, &checkpoint)?;
-        for spec in super::targets::targets(state) {
-            self.rooms.changelog.advance(&state.topic, &super::targets::consumer(&spec), &start_offsets).await?;
+        for spec in targets::targets(state) {
+            self.rooms.changelog.advance(&state.topic, &targets::consumer(&spec), &start_offsets).await?;
         }
         let key = TableKey { table: state.table.clone(), generation: state.generation };
         self.ledger
@@ -318,8 +317,9 @@ impl Tail {
         tracing::error!(table = %table, %error, remedy, "parked: no longer captured");
         let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: self.rooms.clock.now_ms() };
         for state in self.ledger.all().await.into_iter().filter(|state| state.table == *table) {
-            let key = TableKey { table: state.table, generation: state.generation };
+            let key = TableKey { table: state.table.clone(), generation: state.generation };
             self.ledger.end_capture(&key, until, parked.clone()).await?;
+            targets::set_active(&self.rooms, &state, false).await?;
         }
         self.capture = wanted(&self.ledger.all().await);
         self.stream.set_capture(self.capture.clone());

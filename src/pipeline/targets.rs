@@ -6,6 +6,8 @@ use crate::changelog::Consumer;
 use crate::lake::{LakeName, Layout, TableKind, TableSpec};
 use crate::metadata::TableState;
 
+use super::{Result, Rooms};
+
 /// The lake tables of a generation: a mirror, a changelog, or both. Beside a mirror the changelog's name ends in `_changelog`.
 pub fn targets(state: &TableState) -> Vec<TableSpec> {
     let (database, table) = &state.into;
@@ -27,4 +29,12 @@ pub fn targets(state: &TableState) -> Vec<TableSpec> {
 /// The name under which a lake table reads its topic.
 pub fn consumer(spec: &TableSpec) -> Consumer {
     Consumer(format!("{}/g{:04}", spec.name, spec.generation))
+}
+
+/// A table that stands still keeps its records only until the embedded log is full: it never stalls the others.
+pub async fn set_active(rooms: &Rooms, state: &TableState, active: bool) -> Result<()> {
+    for spec in targets(state) {
+        rooms.changelog.set_active(&state.topic, &consumer(&spec), active).await?;
+    }
+    Ok(())
 }
