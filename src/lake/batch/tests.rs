@@ -1,3 +1,5 @@
+//! Batches: collapse, comparison and spilling, each with what must be found.
+
 use std::sync::Arc;
 
 use super::*;

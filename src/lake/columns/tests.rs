@@ -1,3 +1,5 @@
+//! MySQL shapes become lake shapes, and every kind of cell its lake value.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

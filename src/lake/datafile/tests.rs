@@ -1,3 +1,5 @@
+//! Files are written, copied and read back row for row.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

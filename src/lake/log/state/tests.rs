@@ -1,3 +1,5 @@
+//! A table's state is what its records say, from the beginning or from any checkpoint.
+
 use super::*;
 use crate::lake::log::record::{RowCounts, VERSION};
 

@@ -1,3 +1,5 @@
+//! Which statements touch a captured table, however they are written.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

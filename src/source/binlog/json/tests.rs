@@ -1,3 +1,5 @@
+//! Binary JSON prints as `SELECT` prints it.
+
 use super::*;
 
 fn text(document: &[u8]) -> String {

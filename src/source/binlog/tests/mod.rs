@@ -17,10 +17,10 @@ use super::open::open;
 
 mod boundaries;
 mod crafted;
+mod every_kind;
 mod faults;
 mod history;
 mod mutated;
-mod types;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
