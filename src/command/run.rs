@@ -17,14 +17,22 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Runs the daemon.
 pub(crate) async fn run(config: &Path, until_caught_up: bool, log: LogFormat) -> Outcome {
     start_log(log, "info");
-    let rooms = Assembled::open(config, Need::Everything).await?;
+    // Before anything that takes time: until then a signal would end the process without a word.
+    let mut signals = Signals::new()?;
+    let opened = async {
+        let rooms = Assembled::open(config, Need::Everything).await?;
+        rooms.check_zones().await?;
+        Ok::<_, Failed>(rooms)
+    };
+    let rooms = tokio::select! {
+        rooms = opened => rooms?,
+        () = signals.next() => return Ok(true),
+    };
     let cancel = CancellationToken::new();
-    rooms.check_zones().await?;
     let plans = rooms.plans(until_caught_up)?;
     let settings = rooms.coordinator_settings(until_caught_up);
     let boards = plans.iter().map(|plan| std::sync::Arc::clone(&plan.board)).collect();
     let drawing = tokio::spawn(progress::draw(boards, cancel.clone()));
-    let mut signals = Signals::new()?;
     let mut working = tokio::spawn(coordinator::run(plans, settings, cancel.clone()));
     let ended = tokio::select! {
         ended = &mut working => Some(ended),

@@ -95,10 +95,28 @@ CREATE USER binlake@'127.0.0.1' IDENTIFIED BY '$SCHOOL_PASSWORD';
 CREATE USER binlake@localhost IDENTIFIED BY '$SCHOOL_PASSWORD';
 GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN, XA_RECOVER_ADMIN ON *.* TO binlake@'127.0.0.1', binlake@localhost;
 SQL
-    source_lines="    url: mysql://127.0.0.1:$port
-    user: binlake
-    password: \${SCHOOL_PASSWORD}"
-    export SCHOOL_URL SCHOOL_PASSWORD
+    SCHOOL_USER=binlake
+    server=127.0.0.1:$port
+    export SCHOOL_URL SCHOOL_USER SCHOOL_PASSWORD
+}
+
+# Take DEMO_MYSQL_URL to pieces: no password goes into the YAML.
+use_server() {
+    local pieces
+    mapfile -t pieces < <("$python" - <<'PYTHON'
+import os, urllib.parse
+url = urllib.parse.urlsplit(os.environ["DEMO_MYSQL_URL"])
+if url.scheme == "mysql" and url.hostname and url.username:
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    print(f"{host}:{url.port or 3306}", *(urllib.parse.unquote(text or "") for text in (url.username, url.password)), sep="\n")
+PYTHON
+    )
+    ((${#pieces[@]} >= 2)) || die "DEMO_MYSQL_URL is not mysql://user:password@host:port"
+    server=${pieces[0]}
+    SCHOOL_USER=${pieces[1]}
+    SCHOOL_PASSWORD=${pieces[2]:-}
+    SCHOOL_URL=$DEMO_MYSQL_URL
+    export SCHOOL_URL SCHOOL_USER SCHOOL_PASSWORD
 }
 
 write_config() {
@@ -112,7 +130,9 @@ lake:
   datetime_zone: UTC
 sources:
   - name: school
-$source_lines
+    url: mysql://$server
+    user: \${SCHOOL_USER}
+    password: \${SCHOOL_PASSWORD}
     tables:
       - table: binlake_school.*
 YAML
@@ -140,9 +160,7 @@ mkdir "$work/mysql-side" "$work/state"
 
 if [[ -n ${DEMO_MYSQL_URL:-} ]]; then
     say "the server of DEMO_MYSQL_URL gets the database binlake_school"
-    export SCHOOL_URL=$DEMO_MYSQL_URL
-    # shellcheck disable=SC2016 # binlake fills it in
-    source_lines='    url: ${DEMO_MYSQL_URL}'
+    use_server
 else
     say "starting a throwaway MySQL"
     start_server

@@ -74,7 +74,7 @@ def costs(work, caught_up_ms):
     print("\nWhat it cost")
     rows, seconds = watch["snapshot_rows"], watch["snapshot_seconds"]
     if seconds:
-        print(f"  snapshots   {rows:,} rows in {seconds:.0f} s under load: {rows / seconds:,.0f} rows a second")
+        print(f"  snapshots   {rows:,} rows in {seconds:.1f} s under load: {rows / seconds:,.0f} rows a second")
     else:
         print(f"  snapshots   {rows:,} rows, not all done while the daemon was watched")
     print(f"  changes     {(work / 'load.txt').read_text().strip()}")

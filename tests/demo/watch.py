@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 
+# Often while snapshots are read, so that their seconds are worth something; then every second.
+FIRST_SECONDS = 0.2
 EVERY_SECONDS = 1.0
 TELL_SECONDS = 10.0
 
@@ -94,7 +96,7 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = Watch()
     while True:
-        last = ended.wait(EVERY_SECONDS)
+        last = ended.wait(FIRST_SECONDS if watch.snapshot_seconds is None else EVERY_SECONDS)
         watch.memory = max(watch.memory, peak_memory_mib(pid) or 0.0)
         seen = status(binlake, config)
         if seen is not None:

@@ -49,7 +49,7 @@ impl<'a> Daemon<'a> {
 
     /// Waits until all these tables are live again: they may be parked at first.
     pub(crate) fn wait_live_again(&mut self, tables: &[String]) {
-        self.wait_for("live tables", |status| status.all_live(tables));
+        self.wait_for("live tables", |status| status.daemon_running() && status.all_live(tables));
     }
 
     /// Waits until all these tables are live; none may park on the way.
@@ -60,7 +60,7 @@ impl<'a> Daemon<'a> {
                     panic!("{table} is parked: {reason}");
                 }
             }
-            status.all_live(tables)
+            status.daemon_running() && status.all_live(tables)
         });
     }
 

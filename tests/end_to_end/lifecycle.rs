@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
@@ -188,6 +188,45 @@ async fn a_rebuild_swaps_whole_generations_under_its_readers() {
     daemon.stop();
     scene.catch_up();
     assert_equal(&scene, server, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_state_is_refused() {
+    let (server, tables) = prepared("twice", &["one"], "PRIMARY KEY").await;
+    let scene = Scene::new(server, &["{table: twice.one}"]);
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    let refused = scene.catch_up_badly().text();
+    assert!(refused.contains("held by") && refused.contains("stop the other daemon"), "{refused}");
+    assert!(daemon.runs(), "the first daemon was disturbed");
+    server.execute(&["INSERT INTO twice.one VALUES (1001,'still captured')"]).await;
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_shows_the_handoff() {
+    let (server, tables) = prepared("explained", &["one"], "PRIMARY KEY").await;
+    let scene = Scene::new(server, &["{table: explained.one}"]);
+    let trickle = Trickle::start(server, &tables).await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    trickle.stop().await;
+    let ledger: Value = serde_json::from_str(&scene.good(&["explain", "explained.one", "--json"])).unwrap();
+    // epoch:file:offset, ordered by number.
+    let place = |cut: &Value| -> Vec<u64> {
+        let text = cut.as_str().unwrap_or_else(|| panic!("{cut} is no place: {ledger}"));
+        text.split(':').map(|part| part.parse().unwrap()).collect()
+    };
+    let since = place(&ledger["since"]);
+    let highs: Vec<_> = ledger["chunks"].as_array().unwrap().iter().map(|chunk| place(&chunk["high"])).collect();
+    assert!(highs.len() >= 2 && highs.iter().all(|high| *high >= since), "{ledger}");
+    assert_eq!(Some(&place(&ledger["handoff"])), highs.iter().max(), "the handoff is the highest high of the chunks");
+    let lake = &ledger["lake_tables"][0];
+    let first = lake["commits"].as_array().unwrap().iter().find(|commit| commit["seq"] == lake["first_live_commit"]).unwrap();
+    assert!(place(&first["point"]["position"]) >= place(&ledger["handoff"]), "shown to readers before the handoff: {ledger}");
+    daemon.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,6 +245,11 @@ fn tail(text: &str) -> String {
 pub(crate) struct Status(pub(crate) Value);
 
 impl Status {
+    /// Whether a daemon holds the state: an earlier one's last words say the same of the tables.
+    pub(crate) fn daemon_running(&self) -> bool {
+        self.0["daemon_running"] == true
+    }
+
     /// A table's entry; None while it is unknown.
     pub(crate) fn table(&self, name: &str) -> Option<&Value> {
         let sources = self.0["sources"].as_array()?;

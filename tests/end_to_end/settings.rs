@@ -179,6 +179,29 @@ async fn what_is_not_built_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cascades_that_are_in_no_binlog() {
+    let server = Server::start(&["--innodb-native-foreign-keys=ON"]).await;
+    let mut scene = prepared(&server, "cascading").await;
+    server
+        .execute(&[
+            "CREATE TABLE cascading.child (id INT NOT NULL PRIMARY KEY, one INT NULL, \
+             FOREIGN KEY (one) REFERENCES cascading.one (id) ON DELETE CASCADE)",
+            "INSERT INTO cascading.child VALUES (1,1),(2,2)",
+        ])
+        .await;
+    scene.edit(|yaml| yaml.tables = vec!["{table: cascading.*}".to_owned()]);
+    assert_told(&scene.run(&["check"]), 1, &["cascading.child", "cascade", "accept"]);
+    assert_told(&scene.catch_up_badly(), 1, &["cascading.child"]);
+    assert!(scene.status().parked("cascading.child").is_some_and(|reason| reason.to_lowercase().contains("cascade")));
+    assert_eq!(scene.status().phase("cascading.one"), "live");
+
+    scene.edit(|yaml| yaml.tables = vec!["{table: cascading.*, cascades: accept}".to_owned()]);
+    scene.good(&["check"]);
+    scene.catch_up();
+    assert_equal(&scene, &server, &["cascading.one", "cascading.child"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn discover_prints_a_file_that_check_accepts() {
     let server = Server::shared();
     let scene = prepared(server, "discovered").await;

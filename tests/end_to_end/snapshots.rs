@@ -51,7 +51,12 @@ async fn mirrors_are_equal_with_gtids() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mirrors_are_equal_without_gtids() {
-    equal_under_writers("without_gtids", 12, &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).await;
+    equal_under_writers(
+        "without_gtids",
+        12,
+        &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF", "--default-time-zone=+08:00"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -203,14 +203,14 @@ pub(crate) static SHAPES: [Shape; 16] = [
             },
         )
     },
-    // Trailing blanks count.
+    // Trailing blanks count, and so do NULs.
     common_shape(
         "spaces",
         with_common!("spaces (label VARCHAR(30) COLLATE utf8mb4_0900_bin NOT NULL", "PRIMARY KEY (label)"),
         &["label"],
         |dice| {
-            let blanks = " ".repeat(dice.random_range(0..4));
-            vec![quoted(&format!("{}{blanks}", word(dice)))]
+            let end = pick(dice, &["", " ", "  ", "\0", "\0\0", " \0"]);
+            vec![quoted(&format!("{}{end}", word(dice)))]
         },
     ),
     common_shape("nuls", with_common!("nuls (k VARBINARY(12) NOT NULL", "PRIMARY KEY (k)"), &["k"], |dice| {
