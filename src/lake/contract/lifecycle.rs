@@ -19,11 +19,22 @@ async fn of_two_writers_the_later_term_wins() {
     for house in houses() {
         let mut old = started(&house).await;
         let spec = house.spec(TableKind::Changelog, 1);
-        assert!(is_fenced(house.lake.writer(spec.clone(), Term(1)).await.map(drop)));
-        let mut new = house.lake.writer(spec, Term(2)).await.unwrap();
+        let mut new = house.lake.writer(spec.clone(), Term(2)).await.unwrap();
+        assert!(is_fenced(house.lake.writer(spec, Term(1)).await.map(drop)));
         assert!(is_fenced(insert(old.as_mut(), 0, true).await));
         assert!(is_fenced(old.commit(point(5, true)).await), "its batch is gone, so is its right to commit");
         insert(new.as_mut(), 0, true).await.unwrap();
+        assert_eq!(house.rows(1).await, [(0, "x".to_owned())]);
+    }
+}
+
+#[tokio::test]
+async fn the_same_term_takes_over_its_own_writer_that_failed() {
+    for house in houses() {
+        let mut failed = started(&house).await;
+        let mut next = house.lake.writer(house.spec(TableKind::Changelog, 1), Term(1)).await.unwrap();
+        assert!(is_fenced(insert(failed.as_mut(), 0, true).await), "what is still on its way finds its slot taken");
+        insert(next.as_mut(), 0, true).await.unwrap();
         assert_eq!(house.rows(1).await, [(0, "x".to_owned())]);
     }
 }
