@@ -20,7 +20,7 @@ use crate::change::{Capture, CapturedTable, Cut, Failure, LogOffset, Operation, 
 use crate::changelog::codec::TransactionInfo;
 use crate::changelog::{self, AppendBatch};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
-use crate::source::{BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
+use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
@@ -61,6 +61,8 @@ pub struct Tail {
     state: SourceState,
     flows: HashMap<TableName, RecordFlow>,
     capture: Capture,
+    /// Tables that want to be captured, and the end of the binlog when that was first seen: see [`Tail::may_capture`].
+    described: HashMap<TableKey, source::Sample>,
     saved: Cut,
     saved_at: Instant,
     buffered_since: Option<Instant>,
@@ -91,7 +93,12 @@ pub async fn run(
                 tail.recapture().await?;
             }
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
-            item = tail.stream.next() => tail.take(item?, &cancel).await?,
+            item = tail.stream.next() => {
+                tail.take(item?, &cancel).await?;
+                if tail.has_reached_a_description() {
+                    tail.recapture().await?;
+                }
+            }
         }
     }
 }
@@ -139,6 +146,7 @@ impl Tail {
             state,
             flows: HashMap::new(),
             capture,
+            described: HashMap::new(),
             saved_at: Instant::now(),
             buffered_since: None,
             source_time_us,
@@ -148,11 +156,14 @@ impl Tail {
     /// At a transaction boundary: tables that want to be captured get their `since`, the stream gets the list of today.
     async fn recapture(&mut self) -> Result<()> {
         self.flush(&CancellationToken::new()).await?;
+        // Kept only for those that still want to be captured.
+        let described = std::mem::take(&mut self.described);
         for state in self.ledger.newest().await {
             if state.capture == CaptureState::Wanted
                 && state.listed
                 && !state.schema.columns.is_empty()
                 && state.phase.parked().is_none()
+                && self.may_capture(&state, &described).await?
             {
                 self.capture_table(&state).await?;
             }
@@ -164,6 +175,30 @@ impl Tail {
             self.capture = capture;
         }
         Ok(())
+    }
+
+    /// A table is captured no sooner than the stream has come to where the binlog ended after the table was described: the statements
+    /// that gave it this shape lie before that, and would be taken for changes of the shape.
+    async fn may_capture(&mut self, state: &TableState, described: &HashMap<TableKey, source::Sample>) -> Result<bool> {
+        let key = TableKey { table: state.table.clone(), generation: state.generation };
+        let stands = self.stream.checkpoint();
+        let end = match described.get(&key) {
+            Some(end) if end.server_uuid == stands.server_uuid => end.clone(),
+            _ => self.rooms.source.flushed().await?,
+        };
+        let reached = stands.position >= end.cut(stands.position.0.epoch);
+        if !reached {
+            self.described.insert(key, end);
+        }
+        Ok(reached)
+    }
+
+    fn has_reached_a_description(&self) -> bool {
+        if self.described.is_empty() {
+            return false;
+        }
+        let position = self.stream.checkpoint().position;
+        self.described.values().any(|end| position >= end.cut(position.0.epoch))
     }
 
     /// Gives a table its `since`: this very place of the stream.
