@@ -16,16 +16,17 @@ servers: ## what the tests need beside the toolchains, into the cache: a MySQL s
 	tests/servers/mysql.sh install
 	tests/servers/python.sh
 
-test: servers ## everything that holds the product together, from unit to end to end
+test: servers lint ## everything that holds the product together, from unit to end to end
 	cargo test --locked --lib --bins --tests --examples --no-fail-fast
 	cargo test --locked --doc
 
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored
 
-lint: ## format and clippy, warnings are errors
+lint: ## format, clippy and the documentation's links; warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
 
 clean: ## what a build leaves; the cache of downloads stays
 	cargo clean

@@ -1,6 +1,6 @@
 //! load: one table's snapshot, in chunks, straight into the lake.
 //!
-//! Why no row is lost: nothing is read before the server *shows* everything that starts below `since` ([`Source::wait_visible`]
+//! Why no row is lost: nothing is read before the server *shows* everything that starts below `since` ([`wait_visible`](crate::source::Source::wait_visible)
 //! closes the commit race), and everything behind `since` is in the change log. A chunk may be read again, in any order, twice: the log
 //! heals it. A chunk's files and its `high` (sampled after the read, so nothing that was read lies behind it) enter the metadata store in
 //! one transaction; a chunk that is not in is read again after a crash, and only such a chunk. The handoff is the highest `high`: once the

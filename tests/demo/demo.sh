@@ -140,7 +140,7 @@ YAML
 
 # ---- what it needs -----------------------------------------------------------------------------------------------------------
 
-command -v cargo >/dev/null || die "cargo is not there: install Rust 1.95 or newer from https://rustup.rs"
+command -v cargo >/dev/null || die "cargo is not there: install Rust 1.95 or newer"
 say "making ready: a Python with DuckDB, a MySQL server, a release build"
 python=$("$servers/python.sh")
 if [[ -z ${DEMO_MYSQL_URL:-} && -z ${BINLAKE_MYSQLD:-} ]] && command -v apt-get >/dev/null; then

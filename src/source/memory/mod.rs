@@ -1,8 +1,8 @@
-//! A model of a MySQL server, good enough to break everything in front of the door [`Source`] against.
+//! A model of a MySQL server, good enough to break everything in front of the door [`Source`](super::Source) against.
 //!
 //! What it keeps of the real one: transactions stand in numbered binlog files at byte offsets, with GTIDs or without; files
 //! rotate and are purged; another server takes over with other files; and, above all, the *commit race*: a transaction is in the
-//! binlog, sent to streams and below [`Source::flushed`] from [`MemoryServer::flush`] on, but reads see it only from
+//! binlog, sent to streams and below [`flushed`](super::Source::flushed) from [`MemoryServer::flush`] on, but reads see it only from
 //! [`MemoryServer::make_visible`] on, in any order. Only what would wait for its locks on a real server makes it visible at once.
 //!
 //! It is deterministic: no clock but a counter, no threads, waits by `tokio::time` (which tests may pause). A hook is called
