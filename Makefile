@@ -26,7 +26,7 @@ test-all: test ## the tests, and those that are long or heavy
 lint: ## format, clippy and the documentation's links; warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --lib --document-private-items
 
 clean: ## what a build leaves; the cache of downloads stays
 	cargo clean

@@ -1,7 +1,7 @@
 //! The configuration: YAML as written becomes checked settings, or all of its errors at once, each with file, line, path and remedy.
 //!
 //! The way: `tree` (YAML with places, nothing interpreted) → `cursor` (typed reads that note errors) and `substitute` (variables and
-//! secret files, put in only after YAML and URLs are taken apart) → `read` (one file per section) → [`Config`]. [`resolve`] then
+//! secret files, put in only after YAML and URLs are taken apart) → `read` (one file per section) → [`Config`]. [`resolve()`] then
 //! says which of a server's tables are meant. Nothing here knows of the rooms, and only `main` knows of this.
 //!
 //! A value whose part is not built yet is refused by name, never ignored.
