@@ -29,7 +29,12 @@ fn file(url: &str, name: &str, tables: &[Discovered]) -> String {
     text.push_str("state: sqlite:state/binlake.db\nscratch: state/scratch\nchangelog: {kind: local, dir: state/changelog}\n");
     let lake = std::env::current_dir().map(|directory| directory.join("lake")).unwrap_or_else(|_| "/var/lib/binlake/lake".into());
     text.push_str(&format!("lake:\n  url: {}\n  datetime_zone: UTC\n", quoted(&format!("file://{}", lake.display()))));
-    text.push_str(&format!("sources:\n  - name: {}\n    url: {}\n    tables:\n", quoted(name), quoted(url)));
+    let (url, hidden) = without_password(url);
+    text.push_str(&format!("sources:\n  - name: {}\n    url: {}\n", quoted(name), quoted(&url)));
+    if hidden {
+        text.push_str("    password: ${MYSQL_PASSWORD}  # the one in the URL is not written down: put it into this variable\n");
+    }
+    text.push_str("    tables:\n");
     for table in tables {
         for note in &table.notes {
             text.push_str(&format!("      # {note}\n"));
@@ -45,6 +50,18 @@ fn file(url: &str, name: &str, tables: &[Discovered]) -> String {
     text
 }
 
+/// The URL without a password that stands in it literally. What is substituted later (`${…}`) may stay.
+fn without_password(url: &str) -> (String, bool) {
+    let parts =
+        url.rsplit_once('@').and_then(|(login, host)| login.rsplit_once("//").map(|(scheme, login)| (scheme, login, host)));
+    match parts.and_then(|(scheme, login, host)| login.split_once(':').map(|(user, password)| (scheme, user, password, host))) {
+        Some((scheme, user, password, host)) if !password.contains('$') && !password.is_empty() => {
+            (format!("{scheme}//{user}@{host}"), true)
+        }
+        _ => (url.to_owned(), false),
+    }
+}
+
 /// Only the key is missing: then its changes can be kept.
 fn is_keyless(table: &Discovered) -> bool {
     table.notes.iter().all(|note| note.contains("key"))
@@ -52,4 +69,17 @@ fn is_keyless(table: &Discovered) -> bool {
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_written_down() {
+        assert_eq!(without_password("mysql://u:secret@h:1"), ("mysql://u@h:1".to_owned(), true));
+        assert_eq!(without_password("mysql://u:p@ss@h:1"), ("mysql://u@h:1".to_owned(), true));
+        assert_eq!(without_password("mysql://u:${PASSWORD}@h"), ("mysql://u:${PASSWORD}@h".to_owned(), false));
+        assert_eq!(without_password("mysql://u@h"), ("mysql://u@h".to_owned(), false));
+    }
 }
