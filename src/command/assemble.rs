@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlake::change::{Clock, SystemClock, TableName};
+use binlake::change::{Clock, Failure, Remedy, SystemClock, TableName};
 use binlake::changelog::local::LocalLog;
 use binlake::changelog::{ChangeLog, LocalSettings};
 use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Word};
@@ -20,6 +20,9 @@ use super::limits::Parts;
 
 /// Between two looks for requests of the command line.
 const REQUEST_EVERY: Duration = Duration::from_millis(250);
+
+/// Between two tries of a server that is away at the start.
+const SERVER_WAIT: Duration = Duration::from_secs(2);
 
 /// What a command needs of the rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +160,17 @@ impl Assembled {
             return Ok(());
         }
         for source in &self.sources {
-            let findings = source.source.preflight(&[]).await.map_err(|error| Failed::from_failure(&error))?;
+            let findings = loop {
+                match source.source.preflight(&[]).await {
+                    Ok(findings) => break findings,
+                    // A server that is away comes back; a daemon that starts before it waits.
+                    Err(error) if error.remedy() == Remedy::Retry => {
+                        tracing::warn!(source = %source.name, %error, "waiting for the server");
+                        tokio::time::sleep(SERVER_WAIT).await;
+                    }
+                    Err(error) => return Err(Failed::from_failure(&error)),
+                }
+            };
             if let Some(zone) = findings.iter().find(|finding| finding.subject == "time_zone" && finding.severity > Severity::Ok)
             {
                 return Err(Failed(format!(

@@ -103,6 +103,10 @@ pub async fn run(plans: Vec<SourcePlan>, settings: Settings, cancel: Cancellatio
     while let Some(ended) = running.join_next().await {
         match ended {
             Ok(one) => {
+                // The others go on: what stopped must be heard now, not when they end.
+                for (source, reason, remedy) in one.stopped.iter().filter(|_| !running.is_empty()) {
+                    tracing::error!(source, reason, remedy, "the source stopped; the others go on");
+                }
                 outcome.stopped.extend(one.stopped);
                 outcome.parked.extend(one.parked);
             }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{Cut, Failure, Remedy};
 use crate::metadata::{Parked, Phase, SourceState};
 use crate::pipeline::write::Standing;
-use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, tail, targets};
+use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, tail, targets};
 
 use super::attendant::{Attendant, cause, reached};
 use super::supervisor::Backoff;
@@ -126,6 +126,8 @@ async fn session(
     plan.rooms.source.identity().await?;
     let target = plan.rooms.source.flushed().await?;
     let wanted = reconcile::reconcile(plan, ledger).await?;
+    let captured: Vec<_> = wanted.iter().map(|table| (table.name.clone(), table.options.clone())).collect();
+    check_server(&plan.rooms, &plan.name, &captured).await?;
     requests::take_up(plan, ledger, &wanted).await?;
     *before_first = false;
     let stop = cancel.child_token();

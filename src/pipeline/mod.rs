@@ -122,6 +122,31 @@ impl Error {
     }
 }
 
+/// Looks at what a server's administrator may have changed since the last connect: settings, rights, binlog filters over the tables.
+///
+/// # Errors
+/// [`source::Error::Setting`] with everything that makes capture impossible. What concerns one table alone is not judged here.
+pub async fn check_server(rooms: &Rooms, name: &str, tables: &[(TableName, TableOptions)]) -> Result<()> {
+    // Filters go by database: one table of each will do.
+    let mut of_each: Vec<(TableName, TableOptions)> = Vec::new();
+    for table in tables {
+        if !of_each.iter().any(|(known, _)| known.database == table.0.database) {
+            of_each.push(table.clone());
+        }
+    }
+    let findings = rooms.source.preflight(&of_each).await?;
+    let wrong = |finding: &&source::Finding| {
+        finding.severity == source::Severity::Error && (finding.table.is_none() || finding.subject == source::BINLOG_FILTERS)
+    };
+    let wrong: Vec<&source::Finding> = findings.iter().filter(wrong).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<String> = wrong.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)).collect();
+    let remedies: Vec<&str> = wrong.iter().filter_map(|finding| finding.remedy.as_deref()).collect();
+    Err(Error::Source(source::Error::Setting { name: name.to_owned(), reason: reasons.join("; "), remedy: remedies.join("; ") }))
+}
+
 /// Reads a room's document from its JSON text.
 pub(crate) fn read_document<T: serde::de::DeserializeOwned>(
     what: &'static str,

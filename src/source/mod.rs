@@ -145,6 +145,9 @@ pub enum Severity {
     Error,
 }
 
+/// The subject of a finding about `binlog_do_db` and its like.
+pub const BINLOG_FILTERS: &str = "binlog filters";
+
 /// One line of `check`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {

@@ -4,7 +4,7 @@ use super::settings::Variables;
 use super::{broken, fine, of_table, risky};
 use crate::change::TableName;
 use crate::source::control::Answer;
-use crate::source::{Finding, Settings};
+use crate::source::{BINLOG_FILTERS, Finding, Settings};
 
 /// Whether another client has our server id. One that announces our own uuid is our predecessor, which the server ends itself.
 pub(super) fn clients(settings: &Settings, clients: Option<&[Answer]>) -> Option<Finding> {
@@ -76,7 +76,7 @@ pub(super) fn binlog_filters(status: Option<&[Answer]>, tables: &[TableName]) ->
         .filter(kept_out)
         .map(|table| {
             let finding = broken(
-                "binlog filters",
+                BINLOG_FILTERS,
                 format!(
                     "changes of {table} are in no binlog (binlog_do_db: {}; binlog_ignore_db: {})",
                     shown(&only),
@@ -87,7 +87,7 @@ pub(super) fn binlog_filters(status: Option<&[Answer]>, tables: &[TableName]) ->
             of_table(finding, table)
         })
         .collect();
-    if findings.is_empty() { vec![fine("binlog filters", "none touches a captured database")] } else { findings }
+    if findings.is_empty() { vec![fine(BINLOG_FILTERS, "none touches a captured database")] } else { findings }
 }
 
 fn shown(names: &[String]) -> String {
