@@ -74,6 +74,8 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
         };
         match error.remedy() {
             Remedy::Fenced => return Err(error),
+            // A lost history parks the tables and begins a new one: whoever asked for a rebuild gets it, the others are named.
+            Remedy::Stop(_) if error.is_lost_history() => {}
             Remedy::Stop(_) | Remedy::Park(_) if before_first || settings.until_caught_up => return Err(error),
             Remedy::Stop(_) | Remedy::Park(_) | Remedy::Retry => {}
         }
