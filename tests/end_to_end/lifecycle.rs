@@ -254,3 +254,33 @@ async fn the_server_goes_away_and_comes_back() {
     scene.catch_up();
     assert_equal(&scene, &server, &tables).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_was_reset_parks_and_a_rebuild_recovers() {
+    let server = Server::start(&[]).await;
+    server.create_database("reset").await;
+    server
+        .execute(&[
+            "CREATE TABLE reset.one (id INT NOT NULL PRIMARY KEY, note VARCHAR(40))",
+            "INSERT INTO reset.one VALUES (1,'x'),(2,'y')",
+        ])
+        .await;
+    let tables = ["reset.one".to_owned()];
+    let scene = Scene::new(&server, &["{table: reset.one}"]);
+    scene.catch_up();
+    let readable = scene.files("reset.one");
+    server
+        .execute(&[
+            "INSERT INTO reset.one VALUES (3,'never seen in the binlog')",
+            "RESET BINARY LOGS AND GTIDS",
+            "INSERT INTO reset.one VALUES (4,'in the new history')",
+        ])
+        .await;
+    scene.catch_up_badly();
+    assert_eq!(scene.status().phase("reset.one"), "parked");
+    assert!(scene.status().parked("reset.one").is_some_and(|reason| reason.contains("rebuild")), "the remedy is not shown");
+    assert_eq!(scene.files("reset.one"), readable, "what was committed stays readable");
+    scene.good(&["rebuild", "reset.one"]);
+    scene.catch_up();
+    assert_equal(&scene, &server, &tables).await;
+}
