@@ -57,6 +57,33 @@ pub trait RowSink {
     fn zero_date(&mut self) -> Result<(), CellError>;
 }
 
+/// Writes the cell calls of a [`RowSink`] that passes them on: each becomes `self.pass(|sink| sink.…)`, with a `pass` of the sink's own.
+macro_rules! pass_cells {
+    () => {
+        $crate::change::row::pass_cells! {
+            null();
+            signed(value: i64);
+            unsigned(value: u64);
+            float(value: f32);
+            double(value: f64);
+            decimal(text: &str);
+            text(text: &str);
+            bytes(bytes: &[u8]);
+            date(days: i32);
+            time(microseconds: i64);
+            datetime(microseconds: i64);
+            timestamp(microseconds: i64);
+            zero_date();
+        }
+    };
+    ($($name:ident($($value:ident: $type:ty)?);)+) => {
+        $(fn $name(&mut self $(, $value: $type)?) -> std::result::Result<(), $crate::change::CellError> {
+            self.pass(|sink| sink.$name($($value)?))
+        })+
+    };
+}
+pub(crate) use pass_cells;
+
 /// A cell as a value: for tests and the in-memory source, never on the hot path.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {

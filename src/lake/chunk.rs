@@ -16,6 +16,7 @@ use super::log::{generation_name, table_folder, table_object};
 use super::store::LakeStore;
 use super::table::days::{self, Days};
 use super::{ChunkFile, ChunkPart, ChunkWriter, Error, Result, Settings, TableKind, TableSpec, keys};
+use crate::change::row::pass_cells;
 use crate::change::{CellError, Cut, Image, RowSink};
 
 /// Bits of `_row` that count a chunk's rows; those above are the chunk's number.
@@ -111,12 +112,13 @@ impl ChunkWriter for ParquetChunk {
     }
 }
 
-macro_rules! forward {
-    ($($name:ident($($value:ident: $type:ty)?);)*) => {
-        $(fn $name(&mut self $(, $value: $type)?) -> std::result::Result<(), CellError> {
-            self.rows.$name($($value)?)
-        })*
-    };
+impl SnapshotRows {
+    fn pass(
+        &mut self,
+        cell: impl FnOnce(&mut RowsBuilder) -> std::result::Result<(), CellError>,
+    ) -> std::result::Result<(), CellError> {
+        cell(&mut self.rows)
+    }
 }
 
 impl RowSink for SnapshotRows {
@@ -135,19 +137,5 @@ impl RowSink for SnapshotRows {
         self.rows.image(image)
     }
 
-    forward! {
-        null();
-        signed(value: i64);
-        unsigned(value: u64);
-        float(value: f32);
-        double(value: f64);
-        decimal(text: &str);
-        text(text: &str);
-        bytes(bytes: &[u8]);
-        date(days: i32);
-        time(microseconds: i64);
-        datetime(microseconds: i64);
-        timestamp(microseconds: i64);
-        zero_date();
-    }
+    pass_cells!();
 }

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::change::row::pass_cells;
 use crate::change::{CellError, Cut, Image, RowSink};
 use crate::lake::{ChunkFile, ChunkWriter};
 use crate::metadata::{CaptureState, ChunkDone, ChunkState, Phase, TableState};
@@ -281,32 +282,19 @@ impl Load {
 /// Drives the same row into every writer.
 struct Tee<'a>(&'a mut Vec<Box<dyn ChunkWriter>>);
 
-macro_rules! tee {
-    ($($method:ident($($argument:ident: $type:ty)?);)*) => {
-        impl RowSink for Tee<'_> {
-            $(fn $method(&mut self $(, $argument: $type)?) -> std::result::Result<(), CellError> {
-                for writer in self.0.iter_mut() {
-                    writer.sink().$method($($argument)?)?;
-                }
-                Ok(())
-            })*
-        }
-    };
+impl Tee<'_> {
+    fn pass(
+        &mut self,
+        mut cell: impl FnMut(&mut (dyn RowSink + Send)) -> std::result::Result<(), CellError>,
+    ) -> std::result::Result<(), CellError> {
+        self.0.iter_mut().try_for_each(|writer| cell(writer.sink()))
+    }
 }
 
-tee! {
-    image(image: Image);
-    null();
-    signed(value: i64);
-    unsigned(value: u64);
-    float(value: f32);
-    double(value: f64);
-    decimal(text: &str);
-    text(text: &str);
-    bytes(bytes: &[u8]);
-    date(days: i32);
-    time(microseconds: i64);
-    datetime(microseconds: i64);
-    timestamp(microseconds: i64);
-    zero_date();
+impl RowSink for Tee<'_> {
+    fn image(&mut self, image: Image) -> std::result::Result<(), CellError> {
+        self.pass(|sink| sink.image(image))
+    }
+
+    pass_cells!();
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use super::columns::{RowsBuilder, Shape};
 use super::datafile::blocking;
 use super::{ChangeSink, Error, Result, Settings};
+use crate::change::row::pass_cells;
 use crate::change::{CellError, Image, LogOffset, Operation, RecordHead, RowSink};
 
 mod changes;
@@ -150,6 +151,13 @@ impl MirrorBatch {
         }
     }
 
+    fn pass(
+        &mut self,
+        cell: impl FnOnce(&mut RowsBuilder) -> std::result::Result<(), CellError>,
+    ) -> std::result::Result<(), CellError> {
+        cell(self.side()?)
+    }
+
     fn out_of_turn(&self, reason: &str) -> Error {
         self.checker.shape.value_error(reason.to_owned(), "report this as a bug of binlake")
     }
@@ -171,57 +179,7 @@ impl RowSink for MirrorBatch {
         builder.image(image)
     }
 
-    fn null(&mut self) -> std::result::Result<(), CellError> {
-        self.side()?.null()
-    }
-
-    fn signed(&mut self, value: i64) -> std::result::Result<(), CellError> {
-        self.side()?.signed(value)
-    }
-
-    fn unsigned(&mut self, value: u64) -> std::result::Result<(), CellError> {
-        self.side()?.unsigned(value)
-    }
-
-    fn float(&mut self, value: f32) -> std::result::Result<(), CellError> {
-        self.side()?.float(value)
-    }
-
-    fn double(&mut self, value: f64) -> std::result::Result<(), CellError> {
-        self.side()?.double(value)
-    }
-
-    fn decimal(&mut self, text: &str) -> std::result::Result<(), CellError> {
-        self.side()?.decimal(text)
-    }
-
-    fn text(&mut self, text: &str) -> std::result::Result<(), CellError> {
-        self.side()?.text(text)
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> std::result::Result<(), CellError> {
-        self.side()?.bytes(bytes)
-    }
-
-    fn date(&mut self, days: i32) -> std::result::Result<(), CellError> {
-        self.side()?.date(days)
-    }
-
-    fn time(&mut self, microseconds: i64) -> std::result::Result<(), CellError> {
-        self.side()?.time(microseconds)
-    }
-
-    fn datetime(&mut self, microseconds: i64) -> std::result::Result<(), CellError> {
-        self.side()?.datetime(microseconds)
-    }
-
-    fn timestamp(&mut self, microseconds: i64) -> std::result::Result<(), CellError> {
-        self.side()?.timestamp(microseconds)
-    }
-
-    fn zero_date(&mut self) -> std::result::Result<(), CellError> {
-        self.side()?.zero_date()
-    }
+    pass_cells!();
 }
 
 impl ChangeSink for MirrorBatch {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::days::Days;
+use crate::change::row::pass_cells;
 use crate::change::{CellError, Image, LogOffset, Operation, RecordHead, RowSink};
 use crate::lake::columns::{ChangeColumns, RowsBuilder, Shape};
 use crate::lake::log::record::RowCounts;
@@ -155,14 +156,6 @@ impl ChangeSink for ChangeRows {
     }
 }
 
-macro_rules! pass {
-    ($($name:ident($($value:ident: $type:ty)?);)*) => {
-        $(fn $name(&mut self $(, $value: $type)?) -> std::result::Result<(), CellError> {
-            self.pass(|rows| rows.$name($($value)?))
-        })*
-    };
-}
-
 impl RowSink for ChangeRows {
     fn image(&mut self, image: Image) -> std::result::Result<(), CellError> {
         self.passing = self.wanted == Some(image);
@@ -172,19 +165,5 @@ impl RowSink for ChangeRows {
         self.pass(|rows| rows.image(image))
     }
 
-    pass! {
-        null();
-        signed(value: i64);
-        unsigned(value: u64);
-        float(value: f32);
-        double(value: f64);
-        decimal(text: &str);
-        text(text: &str);
-        bytes(bytes: &[u8]);
-        date(days: i32);
-        time(microseconds: i64);
-        datetime(microseconds: i64);
-        timestamp(microseconds: i64);
-        zero_date();
-    }
+    pass_cells!();
 }
