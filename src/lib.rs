@@ -10,3 +10,4 @@ pub mod lake;
 pub mod metadata;
 pub mod pipeline;
 pub mod source;
+pub mod trial;

@@ -14,13 +14,14 @@ mod tokens;
 /// Rooms of the library and the rooms they may name besides themselves. A room that is not here must be added before it is built.
 const ROOMS: &[(&str, &[&str])] = &[
     ("change", &[]),
-    ("source", &["change"]),
-    ("changelog", &["change"]),
-    ("lake", &["change"]),
-    ("metadata", &["change"]),
+    ("trial", &[]),
+    ("source", &["change", "trial"]),
+    ("changelog", &["change", "trial"]),
+    ("lake", &["change", "trial"]),
+    ("metadata", &["change", "trial"]),
     ("config", &[]),
-    ("pipeline", &["change", "source", "changelog", "lake", "metadata"]),
-    ("coordinator", &["change", "pipeline", "metadata"]),
+    ("pipeline", &["change", "trial", "source", "changelog", "lake", "metadata"]),
+    ("coordinator", &["change", "trial", "pipeline", "metadata"]),
 ];
 
 /// What belongs to the binary: it sees the library's rooms, and alone sees `config`.
