@@ -55,6 +55,7 @@ impl Attendant {
             let outcome = match work(&state) {
                 Work::Nothing => {
                     tokio::select! {
+                        biased;
                         () = cancel.cancelled() => return Ok(()),
                         _ = tables.changed() => continue,
                     }
@@ -88,6 +89,7 @@ impl Attendant {
                 return self.ended(work_done.await);
             }
             tokio::select! {
+                biased;
                 outcome = &mut work_done => return self.ended(outcome),
                 () = cancel.cancelled() => {}
                 changed = tables.changed() => if changed.is_err() { stop.cancel(); return self.ended(work_done.await); },
@@ -145,6 +147,7 @@ impl Attendant {
         let mut waiting = matches!(state.phase, Phase::CatchingUp { .. });
         let outcome = loop {
             tokio::select! {
+                biased;
                 () = &mut all_seen, if waiting => {
                     waiting = false;
                     self.went_live().await?;
@@ -188,6 +191,7 @@ impl Attendant {
             Remedy::Retry => {
                 tracing::warn!(table = %self.key, %error, cause = cause(&error), wait_ms = wait.as_millis() as u64, "will be tried again");
                 tokio::select! {
+                    biased;
                     () = cancel.cancelled() => {}
                     () = tokio::time::sleep(wait) => {}
                 }

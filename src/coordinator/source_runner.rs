@@ -82,6 +82,7 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
         note(plan, ledger, &error).await?;
         let wait = backoff.wait(started.elapsed());
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return Ok(()),
             () = tokio::time::sleep(wait) => {}
         }
@@ -180,18 +181,19 @@ async fn watch_over(
         spawn_missing(plan, ledger, settings, attendants, standings).await;
         retire_replaced(plan, ledger, standings).await?;
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return Ok(()),
             Some(ended) = tailer.join_next() => return ended.unwrap_or_else(|error| Err(task_ended(plan, &error.to_string()))),
             Some(ended) = attendants.join_next() => {
                 ended.unwrap_or_else(|error| Err(task_ended(plan, &error.to_string())))?;
             }
-            _ = tables.changed() => {}
             _ = every.tick() => {
                 requests::take_up(plan, ledger, wanted).await?;
                 if settings.until_caught_up && caught_up(plan, ledger, target, standings).await? {
                     return Ok(());
                 }
             }
+            _ = tables.changed() => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use crate::trial;
 
 /// Doubling waits with jitter; a worker that ran for long enough starts over.
 #[derive(Debug, Clone)]
@@ -25,7 +25,9 @@ impl Backoff {
         }
         let wait = self.next;
         self.next = (self.next * 2).min(self.longest);
-        wait.mul_f64(rand::rng().random_range(0.75..1.25))
+        // Of all that would wait the same time, some come sooner.
+        let jitter = (trial::random() >> 64) as f64 / u64::MAX as f64;
+        wait.mul_f64(0.75 + jitter / 2.0)
     }
 }
 

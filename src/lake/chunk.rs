@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::columns::{ChangeColumns, RowsBuilder, Shape};
-use super::datafile::FileUpload;
+use super::datafile::{FileUpload, blocking};
 use super::log::{generation_name, table_folder, table_object};
 use super::store::LakeStore;
 use super::table::days::{self, Days};
@@ -78,8 +78,7 @@ impl ParquetChunk {
             TableKind::Changelog => batch,
             TableKind::Mirror => {
                 let shape = self.shape.clone();
-                let sorting = tokio::task::spawn_blocking(move || keys::sorted_by_key(&shape, &batch));
-                sorting.await.map_err(|error| Error::File { path: path.clone(), reason: error.to_string() })??
+                blocking(move || keys::sorted_by_key(&shape, &batch)).await?
             }
         };
         let folder = table_folder(&self.spec.name);

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{ChangePosition, Clock, Cut, LogOffset, RecordHead, RowSink, TableSchema, Term};
+use crate::trial;
 
 pub mod batch;
 mod chunk;
@@ -33,9 +34,15 @@ mod timed;
 pub use error::Error;
 pub use object_lake::ObjectLake;
 pub use readback::TextRow;
+pub use store::Settle;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// A name that nothing else has.
+fn unique() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(trial::random().to_le_bytes()).into_uuid()
+}
 
 /// How long replaced files stay.
 #[derive(Debug, Clone, PartialEq)]

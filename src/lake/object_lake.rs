@@ -1,17 +1,22 @@
 //! The lake on an object store: local files, or memory for tests and simulations. Both are the same code over another store.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::chunk::ParquetChunk;
 use super::log::{CommitLog, generations, table_object};
-use super::store::{LakeStore, Put};
+use super::store::{LakeStore, Put, Settle};
 use super::table::ledger::Ledger;
 use super::table::{ChangelogWriter, MirrorWriter};
-use super::{ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Result, Settings, TableKind, TableSpec, TableWriter};
+use super::timed::Timed;
+use super::{
+    ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Result, Settings, TableKind, TableSpec, TableWriter, unique,
+};
 use crate::change::{Cut, Term};
 
 /// See the module. Clones see the same lake.
@@ -38,6 +43,12 @@ impl ObjectLake {
         Self { store: LakeStore::in_memory(), settings, made: Vec::new() }
     }
 
+    /// A lake on a store that the caller brings: for simulations. `settling` is asked for what a crash of the machine may not take back.
+    pub fn over(objects: Arc<dyn ObjectStore>, settling: Arc<dyn Settle>, settings: Settings) -> Self {
+        let objects = Arc::new(Timed::new(objects));
+        Self { store: LakeStore::over(objects, settling), settings, made: Vec::new() }
+    }
+
     /// The same lake with other settings: as a daemon that was started again would open it.
     #[must_use]
     pub fn with_settings(&self, settings: Settings) -> Self {
@@ -46,10 +57,7 @@ impl ObjectLake {
 
     /// The same lake behind a store of faults.
     #[cfg(test)]
-    pub(super) fn behind(
-        &self,
-        wrap: impl FnOnce(std::sync::Arc<dyn object_store::ObjectStore>) -> std::sync::Arc<dyn object_store::ObjectStore>,
-    ) -> Self {
+    pub(super) fn behind(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         Self { store: self.store.behind(wrap), ..self.clone() }
     }
 
@@ -65,7 +73,7 @@ impl ObjectLake {
 #[async_trait]
 impl Lake for ObjectLake {
     async fn probe(&self) -> Result<()> {
-        let path = Path::from(format!("_binlake_probe_{}", uuid::Uuid::new_v4().simple()));
+        let path = Path::from(format!("_binlake_probe_{}", unique().simple()));
         let first = self.store.put_if_absent(&path, Bytes::from_static(b"first")).await?;
         let second = self.store.put_if_absent(&path, Bytes::from_static(b"second")).await;
         let found = self.store.get(&path).await;

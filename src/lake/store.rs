@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -37,11 +38,19 @@ pub(super) enum Put {
     Occupied,
 }
 
+/// Makes durable what was put, where that is a step of its own: for stores that model a machine which may lose its power.
+#[async_trait]
+pub trait Settle: std::fmt::Debug + Send + Sync {
+    /// When it returns, these objects outlive the machine's power.
+    async fn settle(&self, objects: Vec<Path>) -> object_store::Result<()>;
+}
+
 /// The store, and where its files lie if they lie on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct LakeStore {
     objects: Arc<dyn ObjectStore>,
     local: Option<PathBuf>,
+    settling: Option<Arc<dyn Settle>>,
 }
 
 impl LakeStore {
@@ -63,18 +72,23 @@ impl LakeStore {
         let files = LocalFileSystem::new_with_prefix(&root)
             .map_err(|source| Error::Store { path: root.display().to_string(), source })?
             .with_fsync(true);
-        Ok((Self { objects: Arc::new(Timed::new(Arc::new(files))), local: Some(root) }, made))
+        Ok((Self { objects: Arc::new(Timed::new(Arc::new(files))), local: Some(root), settling: None }, made))
     }
 
     /// A store that forgets everything with its last clone.
     pub(super) fn in_memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()), local: None }
+        Self { objects: Arc::new(InMemory::new()), local: None, settling: None }
+    }
+
+    /// A store that the caller brings.
+    pub(super) fn over(objects: Arc<dyn ObjectStore>, settling: Arc<dyn Settle>) -> Self {
+        Self { objects, local: None, settling: Some(settling) }
     }
 
     /// The same place seen through another store: faults in tests.
     #[cfg(test)]
     pub(super) fn behind(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
-        Self { objects: wrap(Arc::clone(&self.objects)), local: self.local.clone() }
+        Self { objects: wrap(Arc::clone(&self.objects)), ..self.clone() }
     }
 
     /// The store itself, for the halves that read and write Parquet.
@@ -175,6 +189,11 @@ impl LakeStore {
 
     /// Makes the entries of all directories from the lake's root down to these objects durable.
     pub(super) async fn settle(&self, objects: impl IntoIterator<Item = Path>) -> Result<()> {
+        if let Some(settling) = &self.settling {
+            let objects: Vec<Path> = objects.into_iter().collect();
+            let Some(first) = objects.first().cloned() else { return Ok(()) };
+            return bounded(READING_LIMIT, settling.settle(objects)).await.map_err(|source| failed(&first, source));
+        }
         let Some(root) = &self.local else { return Ok(()) };
         let mut directories = BTreeSet::from([root.clone()]);
         let mut first = None;

@@ -74,6 +74,7 @@ impl Load {
                 self.spawn(&mut running, &state, chunk, since, &visible).await?;
             }
             let done = tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(()),
                 done = running.join_next() => done,
             };

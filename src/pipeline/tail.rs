@@ -8,7 +8,7 @@
 //! A table that cannot be captured any more is ended in the metadata store at the start of the transaction in question *before* anything
 //! of that transaction is published, so its writer never takes half of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub struct Tail {
     term: Term,
     stream: Box<dyn BinlogStream>,
     state: SourceState,
-    flows: HashMap<TableName, RecordFlow>,
+    flows: BTreeMap<TableName, RecordFlow>,
     capture: Capture,
     /// Tables that want to be captured, and the end of the binlog when that was first seen: see [`Tail::may_capture`].
     described: HashMap<TableKey, source::Sample>,
@@ -144,7 +144,7 @@ impl Tail {
             saved: checkpoint.position,
             stream,
             state,
-            flows: HashMap::new(),
+            flows: BTreeMap::new(),
             capture,
             described: HashMap::new(),
             saved_at: Instant::now(),
@@ -381,6 +381,7 @@ impl Tail {
                 Err(error @ changelog::Error::Full { .. }) => {
                     tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
                     tokio::select! {
+                        biased;
                         () = cancel.cancelled() => return Err(error.into()),
                         () = tokio::time::sleep(self.settings.full_wait) => {}
                     }

@@ -121,6 +121,7 @@ impl Write {
             if let Some(due) = writing.due(&range) {
                 if due > Instant::now() {
                     tokio::select! {
+                        biased;
                         () = cancel.cancelled() => return Ok(()),
                         () = tokio::time::sleep_until(due) => {}
                         // More records may make it due earlier.
@@ -130,6 +131,7 @@ impl Write {
                 }
                 let permit = Arc::clone(&writing.write.limits.batches).acquire_owned();
                 let _permit = tokio::select! {
+                    biased;
                     () = cancel.cancelled() => return Ok(()),
                     permit = permit => permit.map_err(|_| writing.table_error("the daemon is stopping", "none is needed"))?,
                 };
@@ -141,10 +143,11 @@ impl Write {
             }
             // A table that is live sleeps until its own topic moves; one that is not yet waits for the position of its handoff.
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep_until(writing.maintained_at + writing.write.limits.maintain_every) => writing.maintain().await?,
                 _ = topic.changed() => {}
                 _ = published.changed(), if !published_once => {}
-                () = tokio::time::sleep_until(writing.maintained_at + writing.write.limits.maintain_every) => writing.maintain().await?,
             }
         }
     }

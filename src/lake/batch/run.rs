@@ -15,7 +15,7 @@ use arrow_ipc::writer::StreamWriter;
 use super::frame::{Change, Expect, Frame, RowAt, gather_column};
 use crate::change::{BinlogPosition, ChangePosition};
 use crate::lake::columns::Shape;
-use crate::lake::{Error, Result};
+use crate::lake::{Error, Result, unique};
 
 /// The columns before the images: key, flags, and the change's position.
 const LEADING: usize = 6;
@@ -35,7 +35,7 @@ pub(crate) fn scratch_error(path: &Path, source: std::io::Error) -> Error {
 
 impl Scratch {
     pub(crate) fn new(parent: &Path) -> Result<Self> {
-        let directory = parent.join(format!("batch-{}", uuid::Uuid::new_v4().simple()));
+        let directory = parent.join(format!("batch-{}", unique().simple()));
         std::fs::create_dir_all(&directory).map_err(|source| scratch_error(&directory, source))?;
         Ok(Self { directory, runs: 0 })
     }

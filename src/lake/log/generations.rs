@@ -11,7 +11,7 @@ use super::state::{State, Switched};
 use super::{CommitLog, Slot};
 use crate::change::Term;
 use crate::lake::store::LakeStore;
-use crate::lake::{Error, LakeName, Result};
+use crate::lake::{Error, LakeName, Result, unique};
 
 /// How many generations a chain may have.
 const CHAIN_LIMIT: usize = 10_000;
@@ -94,7 +94,7 @@ fn record(switcher: &Switcher, generation: u32, seq: u64) -> Record {
     Record {
         v: VERSION,
         kind: RecordKind::Switch,
-        id: uuid::Uuid::new_v4().to_string(),
+        id: unique().to_string(),
         table: switcher.table.to_string(),
         source: switcher.source.clone(),
         generation,

@@ -11,16 +11,15 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use super::days;
 use super::ledger::Ledger;
 use crate::lake::columns::Shape;
-use crate::lake::datafile::{FileEntry, FileUpload};
+use crate::lake::datafile::{FileEntry, FileUpload, blocking};
 use crate::lake::{Error, Result};
 
 /// Files that make a tier full.
 const FULL: usize = 8;
 /// Groups that one commit folds at most.
 const GROUPS_AT_ONCE: usize = 4;
-/// Rows decoded at a time, and batches that wait for the writer.
+/// Rows decoded at a time.
 const ROWS_AT_ONCE: usize = 8192;
-const BATCHES_AHEAD: usize = 2;
 
 /// Files of one day that become one.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,25 +72,23 @@ pub(crate) async fn fold(ledger: &Ledger, shape: &Shape, files: &[FileEntry], mu
     for file in files {
         let path = ledger.object(&file.path);
         let bytes = ledger.store.get(&path).await?.ok_or_else(|| damaged(&file.path, "it is gone, though it is live"))?;
-        let (sender, mut batches) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
         let options = ArrowReaderOptions::new().with_schema(shape.arrow_schema());
-        let reading = tokio::task::spawn_blocking(move || -> std::result::Result<(), String> {
-            let reader =
-                ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(|error| error.to_string())?;
-            for batch in reader.with_batch_size(ROWS_AT_ONCE).build().map_err(|error| error.to_string())? {
-                // A receiver that is gone has failed, and says so itself.
-                if sender.blocking_send(batch.map_err(|error| error.to_string())?).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+            .and_then(|reader| reader.with_batch_size(ROWS_AT_ONCE).build());
+        let mut reader = reader.map_err(|error| damaged(&file.path, error))?;
         let mut rows = 0;
-        while let Some(batch) = batches.recv().await {
+        loop {
+            let (rest, batch) = blocking(move || {
+                let batch = reader.next();
+                Ok((reader, batch))
+            })
+            .await?;
+            reader = rest;
+            let Some(batch) = batch else { break };
+            let batch = batch.map_err(|error| damaged(&file.path, error))?;
             rows += batch.num_rows() as u64;
             upload.write(batch).await?;
         }
-        reading.await.map_err(|error| damaged(&file.path, error))?.map_err(|reason| damaged(&file.path, reason))?;
         if rows != file.rows {
             return Err(damaged(&file.path, format!("it has {rows} rows, the commit log says {}", file.rows)));
         }

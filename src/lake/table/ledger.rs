@@ -17,7 +17,7 @@ use crate::lake::log::record::{Record, RecordKind, RowCounts, SegmentChange, VER
 use crate::lake::log::state::{Content, State};
 use crate::lake::log::{CommitLog, Slot, generation_name, table_folder, table_object};
 use crate::lake::store::LakeStore;
-use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec};
+use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec, unique};
 
 /// How often a take-over may find its slot filled by the writer it takes over from.
 const TAKE_OVER_ATTEMPTS: usize = 64;
@@ -179,7 +179,7 @@ impl Ledger {
 
     /// The directory of the open commit: names the slot it is for and whose it is.
     pub(crate) fn commit_directory(&self) -> String {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let unique = unique().simple().to_string();
         format!("s{:08}-t{}-{}", self.state.seq + 1, self.term, unique.get(..8).unwrap_or(&unique))
     }
 
@@ -257,7 +257,7 @@ impl Ledger {
         Record {
             v: VERSION,
             kind,
-            id: uuid::Uuid::new_v4().to_string(),
+            id: unique().to_string(),
             table: self.spec.name.to_string(),
             source: self.spec.source.clone(),
             generation: self.spec.generation,
