@@ -1,0 +1,96 @@
+// Debezium's embedded engine with a consumer that only counts: the peer of `make bench`.
+//
+//   java -cp … Harness.java PROPERTIES FORMAT RECORDS
+//
+// FORMAT is `json` or `connect`. It ends behind RECORDS records and prints one line of JSON: records, seconds and CPU seconds of this
+// process from the first record to the last (the JVM's start and the connector's are left out), and its peak memory.
+
+import io.debezium.engine.ChangeEvent;
+import io.debezium.engine.DebeziumEngine;
+import io.debezium.engine.format.Json;
+import io.debezium.embedded.Connect;
+import java.io.FileReader;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+
+public class Harness {
+    static final CountDownLatch done = new CountDownLatch(1);
+    static volatile String failure;
+    static long wanted, records, bytes, firstNanos, lastNanos, firstCpu, lastCpu;
+
+    static long cpu() {
+        return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
+    }
+
+    static <T> void take(List<ChangeEvent<T, T>> batch, DebeziumEngine.RecordCommitter<ChangeEvent<T, T>> committer)
+            throws InterruptedException {
+        for (ChangeEvent<T, T> event : batch) {
+            // Heartbeats and statements of other topics do not count.
+            if (event.destination() != null && event.destination().contains(".bench.")) {
+                if (records == 0) {
+                    firstNanos = System.nanoTime();
+                    firstCpu = cpu();
+                }
+                records++;
+                if (event.value() instanceof String text) bytes += text.length();
+                if (System.getenv("SHOW_RECORD") != null) System.err.println(event.key() + " " + event.value());
+            }
+            committer.markProcessed(event);
+        }
+        committer.markBatchFinished();
+        if (records >= wanted && done.getCount() > 0) {
+            lastNanos = System.nanoTime();
+            lastCpu = cpu();
+            done.countDown();
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Properties properties = new Properties();
+        try (FileReader reader = new FileReader(arguments[0])) {
+            properties.load(reader);
+        }
+        wanted = Long.parseLong(arguments[2]);
+        DebeziumEngine.CompletionCallback ended = (success, message, error) -> {
+            if (!success) {
+                failure = message + (error == null ? "" : ": " + error);
+                done.countDown();
+            }
+        };
+        DebeziumEngine<?> engine = arguments[1].equals("connect")
+            ? DebeziumEngine.create(Connect.class).using(properties).using(ended).notifying(Harness::take2).build()
+            : DebeziumEngine.create(Json.class).using(properties).using(ended).notifying(Harness::take1).build();
+        var executor = Executors.newSingleThreadExecutor();
+        executor.execute(engine);
+        if (!done.await(30, TimeUnit.MINUTES)) failure = "not done within 30 minutes: " + records + " of " + wanted;
+        engine.close();
+        executor.shutdown();
+        executor.awaitTermination(1, TimeUnit.MINUTES);
+        if (failure != null) {
+            System.err.println(failure);
+            System.exit(1);
+        }
+        String peak = Files.readAllLines(Path.of("/proc/self/status")).stream()
+            .filter(line -> line.startsWith("VmHWM")).findFirst().orElse("VmHWM: 0").replaceAll("\\D", "");
+        System.out.printf("{\"records\": %d, \"seconds\": %.3f, \"cpu_seconds\": %.3f, \"bytes\": %d, \"rss_kib\": %s}%n",
+            records, (lastNanos - firstNanos) / 1e9, (lastCpu - firstCpu) / 1e9, bytes, peak);
+        System.exit(0);
+    }
+
+    static void take1(List<ChangeEvent<String, String>> batch, DebeziumEngine.RecordCommitter<ChangeEvent<String, String>> committer)
+            throws InterruptedException {
+        take(batch, committer);
+    }
+
+    @SuppressWarnings("unchecked")
+    static void take2(List<? extends Object> batch, DebeziumEngine.RecordCommitter<?> committer) throws InterruptedException {
+        take((List<ChangeEvent<Object, Object>>) (List<?>) batch,
+            (DebeziumEngine.RecordCommitter<ChangeEvent<Object, Object>>) (DebeziumEngine.RecordCommitter<?>) committer);
+    }
+}
