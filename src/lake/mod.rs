@@ -24,6 +24,7 @@ pub mod error;
 mod faults;
 pub mod keys;
 mod log;
+pub mod memory;
 pub mod merge;
 mod object_lake;
 mod readback;

@@ -2,7 +2,8 @@
 //! processes over one store.
 //!
 //! A [`MemoryMetadata`] is one process's view. Dropping it is that process's death: what it held is free. What was saved stays
-//! for as long as any view does.
+//! for as long as any view does. What was answered is synced; a crash of the machine ([`MemoryMetadata::crash`]) may take back a write
+//! whose answer was lost. [`MemoryMetadata::copy`] and [`MemoryMetadata::restore`] are the operator's backup.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,12 @@ pub enum Fault {
     AnswerLost,
 }
 
+type Hook = Box<dyn FnMut(&'static str) -> Option<Fault> + Send>;
+
+/// A copy of everything that a store holds.
+#[derive(Debug, Clone)]
+pub struct Copied(Box<Saved>);
+
 #[derive(Debug)]
 struct Planned {
     fault: Fault,
@@ -31,10 +38,9 @@ struct Planned {
 
 type TableKey = (String, TableName, u32);
 
-#[derive(Debug, Default)]
-struct State {
-    /// The process that is the daemon, and its name.
-    daemon: Option<(u64, String)>,
+/// What the store keeps.
+#[derive(Debug, Default, Clone)]
+struct Saved {
     terms: BTreeMap<String, Term>,
     sources: BTreeMap<String, SourceState>,
     ends: BTreeMap<(String, String), Vec<LogOffset>>,
@@ -42,16 +48,31 @@ struct State {
     chunks: BTreeMap<TableKey, BTreeMap<u64, ChunkState>>,
     requests: BTreeMap<u64, Request>,
     requests_ever: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The process that is the daemon, and its name.
+    daemon: Option<(u64, String)>,
+    saved: Saved,
+    /// As it was before the first write that nobody was told of.
+    synced: Option<Box<Saved>>,
     faults: Vec<Planned>,
 }
 
 /// One process's view of a metadata store in memory.
-#[derive(Debug)]
 pub struct MemoryMetadata {
     state: Arc<Mutex<State>>,
+    hook: Mutex<Option<Hook>>,
     processes: Arc<AtomicU64>,
     process: u64,
     usurper: bool,
+}
+
+impl std::fmt::Debug for MemoryMetadata {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryMetadata").field("process", &self.process).finish_non_exhaustive()
+    }
 }
 
 impl Default for MemoryMetadata {
@@ -63,13 +84,15 @@ impl Default for MemoryMetadata {
 impl MemoryMetadata {
     /// An empty store, seen by its first process.
     pub fn new() -> Self {
-        Self { state: Arc::default(), processes: Arc::new(AtomicU64::new(1)), process: 0, usurper: false }
+        let processes = Arc::new(AtomicU64::new(1));
+        Self { state: Arc::default(), hook: Mutex::default(), processes, process: 0, usurper: false }
     }
 
     /// The same store as another process sees it. Its `acquire` is refused while the daemon lives.
     pub fn another_process(&self) -> Self {
         let process = self.processes.fetch_add(1, Ordering::SeqCst);
-        Self { state: Arc::clone(&self.state), processes: Arc::clone(&self.processes), process, usurper: false }
+        let (state, processes) = (Arc::clone(&self.state), Arc::clone(&self.processes));
+        Self { state, hook: Mutex::default(), processes, process, usurper: false }
     }
 
     /// A process that takes over whoever lives, as a store would allow it that judges liveness by time: it fences the other one.
@@ -84,26 +107,83 @@ impl MemoryMetadata {
         self.locked().faults.push(Planned { fault, method, skip });
     }
 
+    /// Asks `hook` before each call of this process whether it goes wrong. It is told the method's name.
+    pub fn on_call(&self, hook: impl FnMut(&'static str) -> Option<Fault> + Send + 'static) {
+        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    /// The machine crashes and comes up again: no process lives, and unless it `survives` a write that nobody was told of is gone.
+    pub fn crash(&self, survives: bool) {
+        let mut state = self.locked();
+        state.daemon = None;
+        if let Some(synced) = state.synced.take()
+            && !survives
+        {
+            state.saved = *synced;
+        }
+    }
+
+    /// A backup.
+    pub fn copy(&self) -> Copied {
+        Copied(Box::new(self.locked().saved.clone()))
+    }
+
+    /// An operator puts a backup back while no daemon runs: what was saved since is gone.
+    pub fn restore(&self, copy: &Copied) {
+        let mut state = self.locked();
+        (state.saved, state.synced) = ((*copy.0).clone(), None);
+    }
+
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call<T>(&self, method: &'static str, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+    fn fault(&self, method: &'static str) -> Option<Fault> {
+        if let Some(fault) = self.locked().fault(method) {
+            return Some(fault);
+        }
+        // The hook is taken out while it runs, so that calls it makes itself do not reach it.
+        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut hook = hook?;
+        let fault = hook(method);
+        self.hook.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(hook);
+        fault
+    }
+
+    /// A call that changes nothing.
+    fn look<T>(&self, method: &'static str, work: impl FnOnce(&Saved) -> T) -> Result<T> {
+        match self.fault(method) {
+            None => Ok(work(&self.locked().saved)),
+            Some(Fault::Refused) => Err(storage("refused on demand".to_owned())),
+            Some(Fault::AnswerLost) => Err(storage("the answer lost on demand".to_owned())),
+        }
+    }
+
+    fn change<T>(&self, method: &'static str, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let fault = self.fault(method);
         let mut state = self.locked();
-        match state.fault(method) {
-            None => work(&mut state),
+        match fault {
+            None => {
+                let done = work(&mut state)?;
+                // What comes before it in the store's journal is synced with it.
+                state.synced = None;
+                Ok(done)
+            }
             Some(Fault::Refused) => Err(storage("refused on demand".to_owned())),
             Some(Fault::AnswerLost) => {
+                if state.synced.is_none() {
+                    state.synced = Some(Box::new(state.saved.clone()));
+                }
                 work(&mut state)?;
                 Err(storage("done, and the answer lost on demand".to_owned()))
             }
         }
     }
 
-    fn write<T>(&self, method: &'static str, lease: &Lease, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        self.call(method, |state| {
-            state.check(lease)?;
-            work(state)
+    fn write<T>(&self, method: &'static str, lease: &Lease, work: impl FnOnce(&mut Saved) -> Result<T>) -> Result<T> {
+        self.change(method, |state| {
+            state.saved.check(lease)?;
+            work(&mut state.saved)
         })
     }
 }
@@ -140,7 +220,9 @@ impl State {
         }
         due.map(|index| self.faults.remove(index).fault)
     }
+}
 
+impl Saved {
     fn check(&self, lease: &Lease) -> Result<()> {
         let by = self.terms.get(&lease.resource).copied().unwrap_or_default();
         if by == lease.term {
@@ -157,14 +239,14 @@ impl State {
 #[async_trait]
 impl Metadata for MemoryMetadata {
     async fn acquire(&self, resource: &str, holder: &str) -> Result<Lease> {
-        self.call("acquire", |state| {
+        self.change("acquire", |state| {
             match &state.daemon {
                 Some((process, holder)) if *process != self.process && !self.usurper => {
                     return Err(Error::Held { resource: resource.to_owned(), holder: holder.clone() });
                 }
                 _ => state.daemon = Some((self.process, format!("process {} ({holder})", self.process))),
             }
-            let term = state.terms.entry(resource.to_owned()).or_default();
+            let term = state.saved.terms.entry(resource.to_owned()).or_default();
             *term = Term(term.0 + 1);
             Ok(Lease { resource: resource.to_owned(), term: *term })
         })
@@ -175,7 +257,7 @@ impl Metadata for MemoryMetadata {
     }
 
     async fn source(&self, name: &str) -> Result<Option<SourceState>> {
-        self.call("source", |state| Ok(state.sources.get(name).cloned()))
+        self.look("source", |saved| saved.sources.get(name).cloned())
     }
 
     async fn save_source(&self, lease: &Lease, source: &SourceState) -> Result<()> {
@@ -208,26 +290,26 @@ impl Metadata for MemoryMetadata {
     }
 
     async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
-        self.call("published", |state| {
+        self.look("published", |state| {
             let published = state.sources.get(source).and_then(|source| source.published.clone());
             let ends = state.ends.get(&(source.to_owned(), topic.to_owned())).cloned().unwrap_or_default();
-            Ok(published.map(|published| (published, ends)))
+            published.map(|published| (published, ends))
         })
     }
 
     async fn tables(&self, source: &str) -> Result<Vec<TableState>> {
-        self.call("tables", |state| {
+        self.look("tables", |state| {
             // Ascending generations: the newest replaces the older ones.
             let of_source = state.tables.values().filter(|table| table.source == source);
             let newest: BTreeMap<&TableName, &TableState> = of_source.map(|table| (&table.table, table)).collect();
-            Ok(newest.into_values().cloned().collect())
+            newest.into_values().cloned().collect()
         })
     }
 
     async fn generations(&self, source: &str, table: &TableName) -> Result<Vec<TableState>> {
-        self.call("generations", |state| {
+        self.look("generations", |state| {
             let (first, last) = ((source.to_owned(), table.clone(), 0), (source.to_owned(), table.clone(), u32::MAX));
-            Ok(state.tables.range(first..=last).map(|(_, table)| table.clone()).collect())
+            state.tables.range(first..=last).map(|(_, table)| table.clone()).collect()
         })
     }
 
@@ -252,9 +334,9 @@ impl Metadata for MemoryMetadata {
     }
 
     async fn chunks(&self, source: &str, table: &TableName, generation: u32) -> Result<Vec<ChunkState>> {
-        self.call("chunks", |state| {
+        self.look("chunks", |state| {
             let chunks = state.chunks.get(&(source.to_owned(), table.clone(), generation));
-            Ok(chunks.map(|chunks| chunks.values().cloned().collect()).unwrap_or_default())
+            chunks.map(|chunks| chunks.values().cloned().collect()).unwrap_or_default()
         })
     }
 
@@ -282,21 +364,21 @@ impl Metadata for MemoryMetadata {
     }
 
     async fn put_request(&self, source: &str, table: &TableName, kind: RequestKind) -> Result<u64> {
-        self.call("put_request", |state| {
-            state.requests_ever += 1;
-            let id = state.requests_ever;
-            state.requests.insert(id, Request { id, source: source.to_owned(), table: table.clone(), kind });
+        self.change("put_request", |state| {
+            state.saved.requests_ever += 1;
+            let id = state.saved.requests_ever;
+            state.saved.requests.insert(id, Request { id, source: source.to_owned(), table: table.clone(), kind });
             Ok(id)
         })
     }
 
     async fn requests(&self) -> Result<Vec<Request>> {
-        self.call("requests", |state| Ok(state.requests.values().cloned().collect()))
+        self.look("requests", |saved| saved.requests.values().cloned().collect())
     }
 
     async fn drop_request(&self, id: u64) -> Result<()> {
-        self.call("drop_request", |state| {
-            state.requests.remove(&id);
+        self.change("drop_request", |state| {
+            state.saved.requests.remove(&id);
             Ok(())
         })
     }
@@ -342,5 +424,23 @@ mod tests {
         assert_eq!(store.requests().await.unwrap().len(), 3, "the second was not done; the third was, though nobody heard");
         store.inject(Fault::Refused, None, 0);
         assert!(store.requests().await.is_err() && store.requests().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_crash_takes_back_only_what_nobody_was_told_of_and_a_backup_brings_back_all() {
+        let table = TableName::new("shop", "orders");
+        for survives in [false, true] {
+            let store = MemoryMetadata::new();
+            let put = || store.put_request("shop", &table, RequestKind::Pause);
+            put().await.unwrap();
+            let copy = store.copy();
+            put().await.unwrap();
+            store.on_call(|method| (method == "put_request").then_some(Fault::AnswerLost));
+            assert!(put().await.is_err() && put().await.is_err());
+            store.crash(survives);
+            assert_eq!(store.requests().await.unwrap().len(), if survives { 4 } else { 2 });
+            store.restore(&copy);
+            assert_eq!(store.another_process().requests().await.unwrap().len(), 1);
+        }
     }
 }

@@ -5,9 +5,17 @@
 //! binlog, sent to streams and below [`flushed`](super::Source::flushed) from [`MemoryServer::flush`] on, but reads see it only from
 //! [`MemoryServer::make_visible`] on, in any order. Only what would wait for its locks on a real server makes it visible at once.
 //!
+//! Three samples say where the server is, and they are not the same: [`MemoryServer::flushed_end`] is an upper bound of what is visible,
+//! [`MemoryServer::executed_end`] a lower one, [`MemoryServer::log_status`] both, whenever nothing is between the two halves of its commit.
+//!
+//! XA transactions write their rows when they are prepared ([`MemoryServer::xa_prepare`]) and count when they are committed. A server may
+//! crash and lose its last transactions, or leave its place to another ([`Failover`]), which may be behind for a while, or lack
+//! transactions for good. Each of these begins an *era*: positions name a place in one of them.
+//!
 //! It is deterministic: no clock but a counter, no threads, waits by `tokio::time` (which tests may pause). A hook is called
 //! before every answer ([`MemoryServer::on_call`]): it may fail it, and may run transactions in the middle of anything.
 
+mod fate;
 mod key;
 mod snapshot;
 mod source;
@@ -22,7 +30,7 @@ use tokio::sync::watch;
 
 use self::world::World;
 use super::{Error, Sample};
-use crate::change::{Column, ColumnType, Generated, KeyKind, TableName, TableSchema, Value};
+use crate::change::{Column, ColumnType, Generated, GtidSet, KeyKind, Operation, TableName, TableSchema, Value};
 
 pub use source::MemorySource;
 
@@ -102,7 +110,56 @@ pub enum Refusal {
     /// A row of another width.
     #[error("{0}: wrong number of columns")]
     Columns(TableName),
+    /// A prepared XA transaction holds a lock that this one needs.
+    #[error("{0}: locked by a prepared XA transaction")]
+    Locked(TableName),
+    /// An XA transaction that is prepared already, or is not.
+    #[error("XA transaction {0}: unknown or already there")]
+    Xid(String),
 }
+
+/// Another server that takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failover {
+    /// Its `server_uuid`.
+    pub server_uuid: String,
+    /// What its binlog files' names begin with.
+    pub file_base: String,
+    /// The number of its first file: the same names may hold other content.
+    pub first_file: u64,
+    /// How much further back its first transaction stands in its file.
+    pub shifted: u64,
+    /// The last so many transactions it never got.
+    pub lost: usize,
+    /// So many it has got and not applied yet: see [`MemoryServer::catch_up`]. It takes no writes before it has.
+    pub behind: usize,
+}
+
+impl Failover {
+    /// To a server that has everything, with other file names.
+    pub fn to(server_uuid: &str) -> Self {
+        let (server_uuid, file_base) = (server_uuid.to_owned(), "mysql-bin".to_owned());
+        Self { server_uuid, file_base, first_file: 7, shifted: 1000, lost: 0, behind: 0 }
+    }
+}
+
+/// What a transaction did to one table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// The number of its binlog file.
+    pub file: u64,
+    /// Where it starts (an XA transaction: where its XA COMMIT starts).
+    pub offset: u64,
+    /// Its GTID, where the server has them.
+    pub gtid: Option<String>,
+    /// When it was committed, microseconds since 1970-01-01 UTC.
+    pub committed_us: i64,
+    /// Its changes; rows have all columns.
+    pub changes: Vec<WrittenChange>,
+}
+
+/// Operation, the row before, the row after.
+pub type WrittenChange = (Operation, Option<Vec<Value>>, Option<Vec<Value>>);
 
 /// A transaction that was written to the binlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -251,9 +308,46 @@ impl MemoryServer {
         self.change(World::reset);
     }
 
-    /// Another server answers at the address from now on, without the last `lost` transactions; connections break.
-    pub fn fail_over(&self, server_uuid: &str, lost: usize) {
-        self.change(|world| world.fail_over(server_uuid, lost));
+    /// Another server answers at the address from now on; connections break.
+    pub fn fail_over(&self, failover: &Failover) {
+        self.change(|world| world.fail_over(failover));
+    }
+
+    /// A replica that took over applies up to so many of the transactions that it is behind; how many are left.
+    pub fn catch_up(&self, most: usize) -> usize {
+        self.change(|world| {
+            world.catch_up(most);
+            world.backlog.len()
+        })
+    }
+
+    /// The server crashes and comes up without its last `lost` transactions, whose places and numbers it will use again; connections break.
+    pub fn crash(&self, lost: usize) {
+        self.change(|world| world.crash(lost));
+    }
+
+    /// `XA PREPARE`: the rows are written to the binlog, hold their locks, and nobody sees them.
+    pub fn xa_prepare(&self, xid: &str, ops: Vec<Op>) -> Result<(), Refusal> {
+        self.change(|world| world.prepare(xid, ops).map(drop))
+    }
+
+    /// `XA COMMIT`, flushed: the rows count from here. [`MemoryServer::make_visible`] is its second half.
+    pub fn xa_commit(&self, xid: &str) -> Result<Flushed, Refusal> {
+        self.change(|world| world.end_prepared(xid, true).map(Flushed))
+    }
+
+    /// `XA ROLLBACK`.
+    pub fn xa_rollback(&self, xid: &str) -> Result<(), Refusal> {
+        self.change(|world| {
+            let index = world.end_prepared(xid, false)?;
+            world.make_visible(index);
+            Ok(())
+        })
+    }
+
+    /// `XA RECOVER`.
+    pub fn xa_recover(&self) -> Vec<String> {
+        self.world().prepared.keys().cloned().collect()
     }
 
     /// Breaks all streams and chunk reads that are open.
@@ -266,16 +360,49 @@ impl MemoryServer {
         self.world().sample()
     }
 
+    /// `@@gtid_executed`: a lower bound of what is visible. Empty without GTIDs.
+    pub fn executed(&self) -> GtidSet {
+        self.world().executed.clone()
+    }
+
+    /// The place below which everything is visible: a lower bound, as one who asks for `gtid_executed` would find it.
+    pub fn executed_end(&self) -> Sample {
+        self.world().executed_end()
+    }
+
+    /// `performance_schema.log_status`: below it everything is visible, and nothing else. It waits while a transaction is between the two
+    /// halves of its commit: then there is none yet.
+    pub fn log_status(&self) -> Option<Sample> {
+        let world = self.world();
+        world.visible.iter().all(|visible| *visible).then(|| world.sample())
+    }
+
+    /// The number of the history at hand. Each fail-over, crash and reset begins the next; positions of an epoch are of one of them.
+    pub fn era(&self) -> usize {
+        self.world().era()
+    }
+
+    /// The rows as all transactions of an era that start below a place leave them, in key order.
+    pub fn rows_in(&self, table: &TableName, era: usize, file: u64, offset: u64) -> Option<Vec<Vec<Value>>> {
+        self.world().tables_in(era, file, offset).map(|tables| rows(&tables, table))
+    }
+
+    /// All that an era's binlog says of a table, purged or not, in order.
+    pub fn written_in(&self, table: &TableName, era: usize) -> Option<Vec<Written>> {
+        self.world().written_in(era, table)
+    }
+
     /// The rows as all flushed transactions leave them, in key order: what a mirror must equal in the end.
     pub fn rows(&self, table: &TableName) -> Vec<Vec<Value>> {
         rows(&self.world().flushed_tables, table)
     }
 
     /// The rows as all flushed transactions that start below a place leave them, in key order: what a mirror must equal there.
-    /// None where the place is not of this server.
+    /// None where no such server was ever here.
     pub fn rows_at(&self, table: &TableName, server_uuid: &str, file: u64, offset: u64) -> Option<Vec<Vec<Value>>> {
         let world = self.world();
-        (world.server_uuid == server_uuid).then(|| rows(&world.tables_at(file, offset), table))
+        let era = world.era_of(server_uuid)?;
+        world.tables_in(era, file, offset).map(|tables| rows(&tables, table))
     }
 
     /// The rows that a read sees now, in key order.

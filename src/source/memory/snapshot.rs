@@ -166,14 +166,20 @@ impl ChunkReader for MemoryReader {
     }
 }
 
-/// Waits until all below `since` is visible.
+/// Waits until all below `since` is visible, and no XA transaction that was prepared by then is open.
 pub(super) async fn wait_visible(server: &MemoryServer, name: &str, since: &Checkpoint, timeout: Duration) -> Result<Visible> {
     let mut changed = server.shared.changed.subscribe();
+    let mut open: Option<Vec<String>> = None;
     let shown = async {
         loop {
             server.called(Call::WaitVisible)?;
             if let Some(visible) = shows(server, name, since)? {
-                return Ok(visible);
+                let open = open.get_or_insert_with(|| server.xa_recover());
+                let still = server.xa_recover();
+                open.retain(|xid| still.contains(xid));
+                if open.is_empty() {
+                    return Ok(visible);
+                }
             }
             if changed.changed().await.is_err() {
                 return Err(super::source::broken(name, "the server is gone"));

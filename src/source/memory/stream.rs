@@ -1,16 +1,20 @@
-//! The modelled binlog as a stream, and the body of its transactions.
+//! The modelled binlog as a stream, and the body of its transactions. Where it may go on is judged as the real tenant judges it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::world::{Change, Logged, Row, World};
+use super::world::{Change, Done, Kind, Logged, Row, World};
 use super::{Call, MemoryServer};
-use crate::change::{BinlogPosition, Capture, Cut, Image, Operation, RowSink, TableName, TableSchema, Value};
+use crate::change::{BinlogPosition, Capture, Cut, GtidSet, Image, Operation, RowSink, TableName, TableSchema, Value};
 use crate::source::{
-    BinlogStream, Checkpoint, Error, LastTransaction, Part, Problem, Result, StreamFrom, StreamItem, Transaction, TransactionBody,
+    BinlogStream, Checkpoint, Error, LastTransaction, Part, PreparedXa, Problem, Result, StreamFrom, StreamItem, Transaction,
+    TransactionBody,
 };
+
+/// An XA transaction that the stream knows to be prepared; without rows where it was prepared before the stream began.
+type Kept = (PreparedXa, Option<Vec<Done>>);
 
 /// A stream of one server.
 pub(super) struct MemoryStream {
@@ -21,6 +25,9 @@ pub(super) struct MemoryStream {
     /// The place in the server's history of the next transaction.
     next: usize,
     checkpoint: Checkpoint,
+    /// What was received before the stream was opened on another server: that is not sent again.
+    received: Option<GtidSet>,
+    prepared: Vec<Kept>,
     capture: Capture,
     /// That nothing more is there has been said.
     idle: bool,
@@ -35,13 +42,16 @@ impl MemoryStream {
         capture: Capture,
     ) -> Result<Self> {
         let world = server.world();
-        let (next, checkpoint) = match from {
-            StreamFrom::Now { epoch } => (world.history.len(), now(&world, epoch)),
+        let (next, checkpoint, received) = match from {
+            StreamFrom::Now { epoch } => (world.history.len(), now(&world, epoch), None),
             StreamFrom::Checkpoint(checkpoint) => behind(&world, name, checkpoint)?,
         };
+        let again = |place: &PreparedXa| read_again(&world, name, place);
+        let prepared = checkpoint.prepared.iter().map(again).collect::<Result<Vec<Kept>>>()?;
         let incarnation = world.incarnation;
         drop(world);
-        Ok(Self { server: server.clone(), name: name.to_owned(), heartbeat, incarnation, next, checkpoint, capture, idle: false })
+        let (server, name) = (server.clone(), name.to_owned());
+        Ok(Self { server, name, heartbeat, incarnation, next, checkpoint, received, prepared, capture, idle: false })
     }
 
     /// The next item, if there is one already.
@@ -53,8 +63,9 @@ impl MemoryStream {
         if let Some(logged) = world.history.get(self.next).map(Arc::clone) {
             self.next += 1;
             let end = world.history.get(self.next).map_or((world.file, world.offset), |next| (next.file, next.offset));
+            let names = (world.file_name(logged.file), world.file_name(end.0));
             drop(world);
-            return Ok(Some(self.pass(&logged, end)));
+            return self.pass(&logged, end, names).map(Some);
         }
         if self.idle {
             return Ok(None);
@@ -62,32 +73,59 @@ impl MemoryStream {
         self.idle = true;
         self.checkpoint.position.0.file = world.file;
         self.checkpoint.position.0.offset = world.offset;
-        self.checkpoint.file_name = World::file_name(world.file);
+        self.checkpoint.file_name = world.file_name(world.file);
         Ok(Some(StreamItem::Progress { committed_us: None, idle: true }))
     }
 
-    fn pass(&mut self, logged: &Logged, end: (u64, u64)) -> StreamItem {
+    fn pass(&mut self, logged: &Logged, end: (u64, u64), (file_name, end_name): (String, String)) -> Result<StreamItem> {
         self.idle = false;
         let epoch = self.checkpoint.position.0.epoch;
         let start = BinlogPosition { epoch, file: logged.file, offset: logged.offset };
-        let file_name = World::file_name(logged.file);
+        let known = |received: &GtidSet| logged.gtid.as_ref().is_some_and(|gtid| received.contains(gtid));
+        let is_new = !self.received.as_ref().is_some_and(known);
+        let done = if is_new { self.rows(logged, &file_name, start)? } else { None };
         self.checkpoint.last = Some(LastTransaction { file_name: file_name.clone(), offset: logged.offset, crc: logged.crc });
         self.checkpoint.position = Cut(BinlogPosition { epoch, file: end.0, offset: end.1 });
-        self.checkpoint.file_name = World::file_name(end.0);
+        self.checkpoint.file_name = end_name;
+        self.checkpoint.prepared = self.prepared.iter().map(|(place, _)| place.clone()).collect();
         if let (Some(set), Some(gtid)) = (&mut self.checkpoint.gtids, &logged.gtid) {
             set.insert(gtid);
         }
-        let parts = parts(logged, &self.capture, start);
+        let parts = parts(done.as_deref().unwrap_or_default(), &self.capture, start);
         if parts.is_empty() {
-            return StreamItem::Progress { committed_us: Some(logged.committed_us), idle: false };
+            return Ok(StreamItem::Progress { committed_us: Some(logged.committed_us), idle: false });
         }
-        StreamItem::Transaction(Transaction {
+        Ok(StreamItem::Transaction(Transaction {
             start,
             file_name: file_name.into(),
             gtid: logged.gtid.as_ref().map(ToString::to_string),
             committed_us: logged.committed_us,
             body: Box::new(MemoryBody { start, parts: parts.into_iter(), current: None }),
-        })
+        }))
+    }
+
+    /// What a group brings: of an XA transaction at its commit, what was kept when it was prepared.
+    fn rows(&mut self, logged: &Logged, file_name: &str, start: BinlogPosition) -> Result<Option<Vec<Done>>> {
+        let place = |xid: &String| self.prepared.iter().position(|(prepared, _)| prepared.xid == *xid);
+        match &logged.kind {
+            Kind::Plain => Ok(Some(logged.changes.clone())),
+            Kind::Prepare(xid) => {
+                let place = PreparedXa { xid: xid.clone(), file_name: file_name.to_owned(), offset: logged.offset };
+                self.prepared.push((place, Some(logged.changes.clone())));
+                Ok(None)
+            }
+            Kind::Rollback(xid) => {
+                place(xid).map(|index| self.prepared.remove(index));
+                Ok(None)
+            }
+            Kind::Commit(xid) => match place(xid) {
+                Some(index) => Ok(self.prepared.remove(index).1),
+                None => {
+                    let reason = format!("the XA transaction {xid} was committed at {start} and its rows were never received");
+                    Err(history(&self.name, reason))
+                }
+            },
+        }
     }
 }
 
@@ -118,20 +156,47 @@ impl BinlogStream for MemoryStream {
     }
 }
 
+/// At the flushed end. The rows of what is prepared are known where the file at hand has them: the real tenant reads it from its start.
 fn now(world: &World, epoch: u32) -> Checkpoint {
     let last = world.history.last();
+    let prepared = world.prepared.iter().filter(|(_, prepared)| prepared.ended.is_none()).map(|(xid, _)| {
+        let is_it = |logged: &&Arc<Logged>| logged.file == world.file && logged.kind == Kind::Prepare(xid.clone());
+        let here = world.history.iter().rev().find(is_it);
+        let (file_name, offset) = here.map_or((String::new(), 0), |logged| (world.file_name(logged.file), logged.offset));
+        PreparedXa { xid: xid.clone(), file_name, offset }
+    });
     Checkpoint {
         server_uuid: world.server_uuid.clone(),
-        file_name: World::file_name(world.file),
+        file_name: world.file_name(world.file),
         position: Cut(BinlogPosition { epoch, file: world.file, offset: world.offset }),
         gtids: world.gtids.then(|| world.flushed_gtids()),
         last: last.map(|logged| LastTransaction {
-            file_name: World::file_name(logged.file),
+            file_name: world.file_name(logged.file),
             offset: logged.offset,
             crc: logged.crc,
         }),
-        prepared: Vec::new(),
+        prepared: prepared.collect(),
     }
+}
+
+/// Reads a prepared XA transaction again from where it stood.
+fn read_again(world: &World, name: &str, place: &PreparedXa) -> Result<Kept> {
+    if place.file_name.is_empty() {
+        return Ok((place.clone(), None));
+    }
+    let is_it = |logged: &&Arc<Logged>| {
+        logged.offset == place.offset
+            && world.file_name(logged.file) == place.file_name
+            && logged.kind == Kind::Prepare(place.xid.clone())
+    };
+    let found = world.history.iter().skip(world.purged).find(is_it);
+    let gone = || {
+        history(
+            name,
+            format!("the prepared XA transaction {} is not at {}:{} any more", place.xid, place.file_name, place.offset),
+        )
+    };
+    found.map(|logged| (place.clone(), Some(logged.changes.clone()))).ok_or_else(gone)
 }
 
 fn history(name: &str, reason: String) -> Error {
@@ -139,8 +204,12 @@ fn history(name: &str, reason: String) -> Error {
 }
 
 /// The place of a checkpoint in the server's history.
-fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, Checkpoint)> {
+fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, Checkpoint, Option<GtidSet>)> {
     let same = checkpoint.server_uuid == world.server_uuid;
+    if !same && let Some(prepared) = checkpoint.prepared.iter().find(|prepared| !prepared.file_name.is_empty()) {
+        let reason = format!("the server changed while XA transaction {} was prepared: its place is lost", prepared.xid);
+        return Err(history(name, reason));
+    }
     if let Some(received) = &checkpoint.gtids {
         let missing = received.subtract(&world.flushed_gtids());
         let reason = format!("the server lacks transactions that were captured: {missing}");
@@ -151,7 +220,7 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             (false, false) => return Err(super::source::broken(name, &reason)),
         }
     }
-    let (next, checkpoint) = match (&checkpoint.gtids, same) {
+    let (next, checkpoint, received) = match (&checkpoint.gtids, same) {
         (None, false) => {
             let reason = format!("server_uuid changed from {} to {}, without GTIDs", checkpoint.server_uuid, world.server_uuid);
             return Err(history(name, reason));
@@ -160,38 +229,40 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             check_last(world, name, &checkpoint)?;
             let place = checkpoint.position.0;
             let below = |logged: &&Arc<Logged>| (logged.file, logged.offset) < (place.file, place.offset);
-            (world.history.iter().take_while(below).count(), checkpoint)
+            (world.history.iter().take_while(below).count(), checkpoint, None)
         }
         (Some(received), false) => {
             let known = |logged: &&Arc<Logged>| logged.gtid.as_ref().is_some_and(|gtid| received.contains(gtid));
             let next = world.history.iter().take_while(known).count();
             let (file, offset) = world.history.get(next).map_or((world.file, world.offset), |next| (next.file, next.offset));
             let position = Cut(BinlogPosition { epoch: checkpoint.position.0.epoch + 1, file, offset });
-            let file_name = World::file_name(file);
-            (next, Checkpoint { server_uuid: world.server_uuid.clone(), file_name, position, last: None, ..checkpoint })
+            let (file_name, received) = (world.file_name(file), Some(received.clone()));
+            let server_uuid = world.server_uuid.clone();
+            (next, Checkpoint { server_uuid, file_name, position, last: None, ..checkpoint }, received)
         }
     };
     if next < world.purged {
         return Err(history(name, format!("the binlog at {} is purged", checkpoint.position)));
     }
-    Ok((next, checkpoint))
+    Ok((next, checkpoint, received))
 }
 
-/// The last transaction must stand where it stood, and be the same.
+/// The last transaction must stand where it stood, and be the same. The file it stood in may be gone when the position is in the next.
 fn check_last(world: &World, name: &str, checkpoint: &Checkpoint) -> Result<()> {
     let Some(last) = &checkpoint.last else { return Ok(()) };
-    let place = |logged: &&Arc<Logged>| World::file_name(logged.file) == last.file_name && logged.offset == last.offset;
-    match world.history.iter().find(place) {
-        Some(logged) if logged.crc == last.crc => Ok(()),
+    let place = |logged: &&Arc<Logged>| world.file_name(logged.file) == last.file_name && logged.offset == last.offset;
+    match world.history.iter().position(|logged| place(&logged)) {
+        Some(index) if index < world.purged && last.file_name != checkpoint.file_name => Ok(()),
+        Some(index) if world.history.get(index).is_some_and(|logged| logged.crc == last.crc) => Ok(()),
         _ => Err(history(name, format!("at {}:{} there is another transaction than was captured", last.file_name, last.offset))),
     }
 }
 
 type Pair = (Option<Row>, Option<Row>);
 
-fn parts(logged: &Logged, capture: &Capture, start: BinlogPosition) -> Vec<(Part, Vec<Pair>)> {
+fn parts(changes: &[Done], capture: &Capture, start: BinlogPosition) -> Vec<(Part, Vec<Pair>)> {
     let mut parts: Vec<(Part, Vec<Pair>)> = Vec::new();
-    for (name, shape, change) in &logged.changes {
+    for (name, shape, change) in changes {
         let Some(captured) = capture.at(name, start) else { continue };
         match change {
             Change::Row { .. } if captured.schema.physical != shape.physical => {

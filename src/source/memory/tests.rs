@@ -267,7 +267,7 @@ async fn another_server_is_taken_with_gtids_only_and_only_when_it_has_all() {
         server.execute(vec![insert(2, 2)]).unwrap();
         drain(&mut *stream).await;
         let checkpoint = stream.checkpoint();
-        server.fail_over(NEW, lost);
+        server.fail_over(&Failover { lost, ..Failover::to(NEW) });
         assert!(matches!(stream.next().await, Err(Error::Connection { .. })));
         let opened = source.stream(StreamFrom::Checkpoint(checkpoint), capture(&schema, &since)).await;
         match (gtids, lost) {
@@ -344,4 +344,100 @@ async fn keyless_tables_count_equal_rows_and_options_shape_the_schema() {
     let mut sink = ValueSink::default();
     assert_eq!(reader.next_rows(&mut sink, 1000).await.unwrap(), 2);
     assert_eq!(source.next_chunk(&schema, &plan, range.upper.as_ref()).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prepared_xa_transaction_counts_at_its_commit_and_is_waited_for() {
+    let (server, source, schema) = server(true);
+    server.xa_prepare("early", vec![insert(1, 1)]).unwrap();
+    server.rotate();
+    let (mut stream, since) = open(&source, &schema).await;
+    assert_eq!(since.prepared.len(), 1, "it is known, though its rows are not");
+    assert_eq!(server.execute(vec![insert(1, 2)]), Err(Refusal::Locked(orders())));
+    server.xa_prepare("late", vec![insert(2, 2)]).unwrap();
+    assert_eq!(drain(&mut *stream).await.len(), 0);
+    let checkpoint = stream.checkpoint();
+    assert_eq!(checkpoint.prepared.len(), 2);
+    let wait = source.wait_visible(&since, Duration::from_secs(5)).await;
+    assert!(matches!(wait, Err(Error::Timeout { .. })), "both were prepared by then");
+    for xid in ["early", "late"] {
+        let flushed = server.xa_commit(xid).unwrap();
+        assert!(server.xa_recover().iter().any(|open| open == xid));
+        server.make_visible(flushed);
+    }
+    source.wait_visible(&since, Duration::from_secs(5)).await.unwrap();
+    drop(stream);
+    let mut stream = source.stream(StreamFrom::Checkpoint(checkpoint), capture(&schema, &since)).await.unwrap();
+    let transactions = drain(&mut *stream).await;
+    let mut rows = Rows::new();
+    transactions.into_iter().for_each(|transaction| apply(&mut rows, transaction));
+    assert_eq!(rows, Rows::from([(2, 2)]), "the rows of the early one are in the snapshot alone");
+    assert_eq!(server.visible_rows(&orders()), [row(1, 1), row(2, 2)]);
+    server.xa_prepare("never", vec![delete(1)]).unwrap();
+    server.xa_rollback("never").unwrap();
+    assert!(stream.checkpoint().prepared.is_empty() && server.xa_recover().is_empty());
+    assert_eq!(server.rows(&orders()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_replica_may_be_behind_for_a_while_and_takes_over_under_other_names() {
+    let (server, source, schema) = server(true);
+    let (mut stream, since) = open(&source, &schema).await;
+    for id in 0..3 {
+        server.execute(vec![insert(id, id)]).unwrap();
+    }
+    drain(&mut *stream).await;
+    let checkpoint = stream.checkpoint();
+    server.fail_over(&Failover {
+        behind: 2,
+        file_base: "other".to_owned(),
+        ..Failover::to("00000000-0000-4000-8000-00000000000b")
+    });
+    let again = || source.stream(StreamFrom::Checkpoint(checkpoint.clone()), capture(&schema, &since));
+    assert!(matches!(again().await.err(), Some(Error::Connection { .. })));
+    assert_eq!((server.visible_rows(&orders()).len(), server.catch_up(1)), (1, 1));
+    assert!(matches!(again().await.err(), Some(Error::Connection { .. })));
+    server.execute(vec![insert(9, 9)]).unwrap();
+    let mut stream = again().await.unwrap();
+    let transactions = drain(&mut *stream).await;
+    assert_eq!(transactions.iter().map(|transaction| &*transaction.file_name).collect::<Vec<_>>(), ["other.000007"]);
+    let place = checkpoint.position.0;
+    assert_eq!(server.rows_at(&orders(), &checkpoint.server_uuid, place.file, place.offset).unwrap().len(), 3);
+    assert_eq!(
+        (server.era(), server.written_in(&orders(), 0).unwrap().len(), server.written_in(&orders(), 1).unwrap().len()),
+        (1, 3, 4)
+    );
+}
+
+#[tokio::test]
+async fn a_crash_that_loses_transactions_uses_their_numbers_again_and_is_noticed() {
+    for (gtids, received) in [(true, true), (false, true), (true, false), (false, false)] {
+        let (server, source, schema) = server(gtids);
+        let (mut stream, since) = open(&source, &schema).await;
+        server.execute(vec![insert(1, 1)]).unwrap();
+        drain(&mut *stream).await;
+        let before = stream.checkpoint();
+        server.rotate();
+        server.execute(vec![insert(2, 2)]).unwrap();
+        drain(&mut *stream).await;
+        let checkpoint = if received { stream.checkpoint() } else { before };
+        server.crash(1);
+        server.execute(vec![insert(3, 3)]).unwrap();
+        let opened = source.stream(StreamFrom::Checkpoint(checkpoint), capture(&schema, &since)).await;
+        match received {
+            true => assert!(matches!(opened.err(), Some(Error::History { lost: true, .. }))),
+            false => assert_eq!(drain(&mut *opened.unwrap()).await.len(), 1),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_three_samples_bound_what_is_visible_from_both_sides() {
+    let (server, source, _) = server(true);
+    let flushed = server.flush(vec![insert(1, 1)]).unwrap();
+    server.execute(vec![insert(2, 2)]).unwrap();
+    assert!(server.executed_end().offset < server.flushed_end().offset && server.log_status().is_none());
+    assert_eq!((server.executed().to_string().ends_with(":2"), source.flushed().await.unwrap()), (true, server.flushed_end()));
+    server.make_visible(flushed);
+    assert_eq!((server.log_status(), server.executed_end()), (Some(server.flushed_end()), server.flushed_end()));
 }

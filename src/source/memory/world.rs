@@ -1,6 +1,7 @@
-//! The state of the modelled server: its history of transactions, and the rows twice: as flushed and as visible.
+//! The state of the modelled server: its history of transactions, and the rows twice: as flushed and as visible. What befalls a whole
+//! server is in [`super::fate`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::key::Key;
@@ -9,7 +10,7 @@ use crate::change::{Gtid, GtidSet, Operation, TableName, TableSchema, Value};
 use crate::source::Sample;
 
 /// Where a file's first event starts.
-const FILE_START: u64 = 158;
+pub(super) const FILE_START: u64 = 158;
 
 /// A row with all columns of its table.
 pub(super) type Row = Vec<Value>;
@@ -32,16 +33,64 @@ pub(super) enum Change {
     Shape { statement: String, schema: Option<Arc<TableSchema>> },
 }
 
+/// What was done to a table that had this shape.
+pub(super) type Done = (TableName, Arc<TableSchema>, Change);
+
+/// What a group of the binlog is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A transaction.
+    Plain,
+    /// The rows of an XA transaction that counts when it is committed.
+    Prepare(String),
+    /// `XA COMMIT`: the rows are those that were prepared.
+    Commit(String),
+    /// `XA ROLLBACK`.
+    Rollback(String),
+}
+
 /// One transaction of the binlog.
 #[derive(Debug, Clone)]
 pub(super) struct Logged {
+    pub kind: Kind,
     pub file: u64,
     pub offset: u64,
     pub gtid: Option<Gtid>,
     pub committed_us: i64,
     pub crc: u32,
     /// The table's shape when it was written, and what was done to it.
-    pub changes: Vec<(TableName, Arc<TableSchema>, Change)>,
+    pub changes: Vec<Done>,
+}
+
+impl Logged {
+    /// What it does to the tables.
+    pub(super) fn applied(&self) -> &[Done] {
+        match self.kind {
+            Kind::Plain | Kind::Commit(_) => &self.changes,
+            Kind::Prepare(_) | Kind::Rollback(_) => &[],
+        }
+    }
+
+    /// Bytes that it takes in its file.
+    pub(super) fn bytes(&self) -> u64 {
+        120 + 40 * self.changes.len() as u64
+    }
+}
+
+/// An XA transaction that is prepared: it holds its locks.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub changes: Vec<Done>,
+    /// The group that ends it, which is not visible yet.
+    pub ended: Option<usize>,
+}
+
+/// A history that this address had once.
+#[derive(Debug, Clone)]
+pub(super) struct Era {
+    pub server_uuid: String,
+    pub base: Tables,
+    pub history: Vec<Arc<Logged>>,
 }
 
 /// The server.
@@ -49,6 +98,8 @@ pub(super) struct Logged {
 pub(super) struct World {
     pub server_uuid: String,
     pub gtids: bool,
+    /// What the binlog files' names begin with.
+    pub file_base: String,
     pub file: u64,
     pub offset: u64,
     pub file_bytes: u64,
@@ -59,13 +110,19 @@ pub(super) struct World {
     pub visible: Vec<bool>,
     /// Visible GTIDs.
     pub executed: GtidSet,
+    /// The XA transactions that are prepared, by xid.
+    pub prepared: BTreeMap<String, Prepared>,
+    /// What a replica that took over has not applied yet.
+    pub backlog: VecDeque<Arc<Logged>>,
+    /// The histories before this one, the oldest first.
+    pub past: Vec<Era>,
     /// The tables before `history`.
-    base: Tables,
+    pub base: Tables,
     pub flushed_tables: Tables,
     pub visible_tables: Tables,
     /// Grows when connections break.
     pub incarnation: u64,
-    next_number: u64,
+    pub next_number: u64,
     clock_us: i64,
 }
 
@@ -74,6 +131,7 @@ impl World {
         Self {
             server_uuid: server_uuid.to_owned(),
             gtids,
+            file_base: "binlog".to_owned(),
             file: 1,
             offset: FILE_START,
             file_bytes: 4096,
@@ -81,6 +139,9 @@ impl World {
             purged: 0,
             visible: Vec::new(),
             executed: GtidSet::default(),
+            prepared: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            past: Vec::new(),
             base: Tables::new(),
             flushed_tables: Tables::new(),
             visible_tables: Tables::new(),
@@ -103,12 +164,12 @@ impl World {
         let change = Change::Shape { statement: format!("CREATE TABLE {name}"), schema: Some(Arc::clone(&schema)) };
         self.await_locks(&name, &change);
         replay(&mut self.flushed_tables, &name, &change);
-        let index = self.log(vec![(name, schema, change)]);
+        let index = self.log(Kind::Plain, vec![(name, schema, change)]);
         self.make_visible(index);
     }
 
-    pub(super) fn file_name(file: u64) -> String {
-        format!("binlog.{file:06}")
+    pub(super) fn file_name(&self, file: u64) -> String {
+        format!("{}.{file:06}", self.file_base)
     }
 
     /// All GTIDs in the binlog, visible or not.
@@ -124,49 +185,91 @@ impl World {
     pub(super) fn sample(&self) -> Sample {
         Sample {
             server_uuid: self.server_uuid.clone(),
-            file_name: Self::file_name(self.file),
+            file_name: self.file_name(self.file),
             file: self.file,
             offset: self.offset,
         }
     }
 
-    /// The tables as all that starts below a place leaves them.
-    pub(super) fn tables_at(&self, file: u64, offset: u64) -> Tables {
-        let mut tables = self.base.clone();
-        for logged in self.history.iter().take_while(|logged| (logged.file, logged.offset) < (file, offset)) {
-            for (name, _, change) in &logged.changes {
-                replay(&mut tables, name, change);
+    /// The place below which everything is visible: all that `gtid_executed` can vouch for.
+    pub(super) fn executed_end(&self) -> Sample {
+        let hidden = self.history.iter().zip(&self.visible).find(|(_, visible)| !**visible);
+        match hidden {
+            Some((logged, _)) => {
+                Sample { file_name: self.file_name(logged.file), file: logged.file, offset: logged.offset, ..self.sample() }
             }
+            None => self.sample(),
         }
-        tables
     }
 
     /// Writes a transaction to the binlog: it gets a place, and is not visible yet.
     pub(super) fn flush(&mut self, ops: Vec<Op>) -> Result<usize, Refusal> {
+        let (changes, after) = self.changes(ops)?;
+        self.flushed_tables = after;
+        Ok(self.log(Kind::Plain, changes))
+    }
+
+    /// `XA PREPARE`: the rows are in the binlog and hold their locks, and nobody sees them.
+    pub(super) fn prepare(&mut self, xid: &str, ops: Vec<Op>) -> Result<usize, Refusal> {
+        if self.prepared.contains_key(xid) {
+            return Err(Refusal::Xid(xid.to_owned()));
+        }
+        let (changes, _) = self.changes(ops)?;
+        let index = self.log(Kind::Prepare(xid.to_owned()), changes.clone());
+        self.prepared.insert(xid.to_owned(), Prepared { changes, ended: None });
+        self.make_visible(index);
+        Ok(index)
+    }
+
+    /// The first half of `XA COMMIT` or `XA ROLLBACK`.
+    pub(super) fn end_prepared(&mut self, xid: &str, commits: bool) -> Result<usize, Refusal> {
+        self.catch_up(usize::MAX);
+        let unknown = || Refusal::Xid(xid.to_owned());
+        let prepared = self.prepared.get(xid).filter(|prepared| prepared.ended.is_none()).ok_or_else(unknown)?;
+        let (kind, changes) = match commits {
+            true => (Kind::Commit(xid.to_owned()), prepared.changes.clone()),
+            false => (Kind::Rollback(xid.to_owned()), Vec::new()),
+        };
+        for (name, _, change) in &changes {
+            replay(&mut self.flushed_tables, name, change);
+        }
+        let index = self.log(kind, changes);
+        if let Some(prepared) = self.prepared.get_mut(xid) {
+            prepared.ended = Some(index);
+        }
+        Ok(index)
+    }
+
+    /// What operations do, one after another, and the tables afterwards.
+    fn changes(&mut self, ops: Vec<Op>) -> Result<(Vec<Done>, Tables), Refusal> {
+        self.catch_up(usize::MAX);
         let mut after = self.flushed_tables.clone();
         let mut changes = Vec::with_capacity(ops.len());
         for op in ops {
             let (name, schema, change) = change(&after, op)?;
+            let open = self.prepared.values().filter(|prepared| prepared.ended.is_none());
+            let mut held = open.flat_map(|prepared| &prepared.changes).filter(|(other, ..)| *other == name);
+            if held.any(|(_, schema, done)| conflict(schema, &change, done)) {
+                return Err(Refusal::Locked(name));
+            }
             self.await_locks(&name, &change);
             apply(&mut after, &name, &change)?;
             changes.push((name, schema, change));
         }
-        self.flushed_tables = after;
-        Ok(self.log(changes))
+        Ok((changes, after))
     }
 
-    fn log(&mut self, changes: Vec<(TableName, Arc<TableSchema>, Change)>) -> usize {
+    fn log(&mut self, kind: Kind, changes: Vec<Done>) -> usize {
         if self.offset >= self.file_bytes {
             self.rotate();
         }
         let gtid = self.gtids.then(|| Gtid { origin: self.server_uuid.clone(), number: self.next_number });
         self.clock_us += 1_000;
-        let offset = self.offset;
-        self.offset += 120 + 40 * changes.len() as u64;
-        let seed = format!("{}:{}:{offset}", self.server_uuid, self.next_number);
+        let seed = format!("{}:{}:{}", self.server_uuid, self.next_number, self.clock_us);
         self.next_number += 1;
-        let logged =
-            Logged { file: self.file, offset, gtid, committed_us: self.clock_us, crc: crc32fast::hash(seed.as_bytes()), changes };
+        let crc = crc32fast::hash(seed.as_bytes());
+        let logged = Logged { kind, file: self.file, offset: self.offset, gtid, committed_us: self.clock_us, crc, changes };
+        self.offset += logged.bytes();
         self.history.push(Arc::new(logged));
         self.visible.push(false);
         self.history.len() - 1
@@ -177,7 +280,7 @@ impl World {
         let held: Vec<usize> = (0..self.history.len()).filter(|index| self.visible.get(*index) == Some(&false)).collect();
         for index in held {
             let Some(logged) = self.history.get(index) else { continue };
-            if logged.changes.iter().any(|(other, schema, done)| other == name && conflict(schema, change, done)) {
+            if logged.applied().iter().any(|(other, schema, done)| other == name && conflict(schema, change, done)) {
                 self.make_visible(index);
             }
         }
@@ -189,9 +292,12 @@ impl World {
         if std::mem::replace(visible, true) {
             return;
         }
-        for (name, _, change) in &logged.changes {
+        for (name, _, change) in logged.applied() {
             // What it conflicts with became visible before it.
             replay(&mut self.visible_tables, name, change);
+        }
+        if let Kind::Commit(xid) | Kind::Rollback(xid) = &logged.kind {
+            self.prepared.remove(xid);
         }
         if let Some(gtid) = &logged.gtid {
             self.executed.insert(gtid);
@@ -201,45 +307,6 @@ impl World {
     pub(super) fn rotate(&mut self) {
         self.file += 1;
         self.offset = FILE_START;
-    }
-
-    /// Another server takes over, without the last `lost` transactions; its files are numbered differently.
-    pub(super) fn fail_over(&mut self, server_uuid: &str, lost: usize) {
-        let kept = self.history.len().saturating_sub(lost);
-        let mut history = std::mem::take(&mut self.history);
-        history.truncate(kept);
-        self.incarnation += 1;
-        self.server_uuid = server_uuid.to_owned();
-        (self.file, self.offset, self.purged) = (7, FILE_START + 1000, 0);
-        self.executed = GtidSet::default();
-        self.visible = Vec::with_capacity(kept);
-        (self.flushed_tables, self.visible_tables) = (self.base.clone(), self.base.clone());
-        for logged in history {
-            if self.offset >= self.file_bytes {
-                self.rotate();
-            }
-            let moved = Logged { file: self.file, offset: self.offset, ..(*logged).clone() };
-            self.offset += 120 + 40 * moved.changes.len() as u64;
-            for (name, _, change) in &moved.changes {
-                replay(&mut self.flushed_tables, name, change);
-            }
-            self.history.push(Arc::new(moved));
-            self.visible.push(false);
-            self.make_visible(self.history.len() - 1);
-        }
-    }
-
-    /// `RESET BINARY LOGS AND GTIDS`: the rows stay.
-    pub(super) fn reset(&mut self) {
-        for index in 0..self.history.len() {
-            self.make_visible(index);
-        }
-        self.base = self.flushed_tables.clone();
-        self.history.clear();
-        self.visible.clear();
-        self.executed = GtidSet::default();
-        (self.file, self.offset, self.purged, self.next_number) = (1, FILE_START, 0, 1);
-        self.incarnation += 1;
     }
 
     /// `PURGE BINARY LOGS TO` the file of this number.
@@ -285,7 +352,7 @@ fn change(tables: &Tables, op: Op) -> Result<(TableName, Arc<TableSchema>, Chang
 }
 
 /// Applies what was checked when it was flushed.
-fn replay(tables: &mut Tables, name: &TableName, change: &Change) {
+pub(super) fn replay(tables: &mut Tables, name: &TableName, change: &Change) {
     if let Err(refusal) = apply(tables, name, change) {
         debug_assert!(false, "a flushed change does not apply: {refusal}");
     }
