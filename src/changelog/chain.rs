@@ -13,6 +13,7 @@
 //! taken, or it was not, and then dropping it in silence would lose a change.
 
 use crate::change::{ChangePosition, LogOffset, Term};
+use crate::trial::{Mistake, planted};
 
 use super::{AppendRecord, Error, PartitionTail, Record, Result};
 
@@ -66,7 +67,7 @@ impl ChainCheck {
     /// # Errors
     /// [`Error::Broken`] if records are missing before this one.
     pub fn check(&mut self, record: &Record) -> Result<Verdict> {
-        if record.term < self.term {
+        if record.term < self.term && !planted(Mistake::TermIgnored) {
             self.dropped.lower_term += 1;
             return Ok(Verdict::Drop(DropReason::LowerTerm));
         }
@@ -140,10 +141,20 @@ impl Links {
         u32::try_from(self.lasts.len()).unwrap_or(u32::MAX)
     }
 
+    /// Whether the log has the record at `position` already.
+    pub(crate) fn holds(&self, partition: u32, position: ChangePosition) -> bool {
+        self.lasts.get(partition as usize).copied().flatten().is_some_and(|last| position <= last)
+    }
+
+    /// Takes a partition for empty: for a mistake that is planted.
+    pub(crate) fn forget(&mut self, partition: u32) {
+        self.lasts.get_mut(partition as usize).and_then(Option::take);
+    }
+
     /// Links the record at `position` to the end of a partition. None if there is no such partition.
     pub fn link(&mut self, partition: u32, position: ChangePosition) -> Option<Link> {
         let last = self.lasts.get_mut(partition as usize)?;
-        if last.is_some_and(|last| position <= last) {
+        if last.is_some_and(|last| position <= last) && !planted(Mistake::ReplayNotRecognised) {
             return Some(Link::Present);
         }
         Some(Link::Append { previous: last.replace(position) })

@@ -20,6 +20,7 @@ use crate::change::{CellError, Cut, Image, RowSink};
 use crate::lake::{ChunkFile, ChunkWriter};
 use crate::metadata::{CaptureState, ChunkDone, ChunkState, Phase, TableState};
 use crate::source::{self, Checkpoint, ChunkRange, KeyBound, SnapshotPlan, Visible};
+use crate::trial::{Mistake, planted};
 
 use super::board::{Progress, SharedBoard};
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets, write_document};
@@ -111,7 +112,10 @@ impl Load {
             return Err(Error::Document { what: "since", of: state.table.to_string(), reason: "missing".to_owned() });
         };
         let since: Checkpoint = read_document("checkpoint", &state.table, text)?;
-        let visible = self.rooms.source.wait_visible(&since, self.limits.visible_timeout).await?;
+        let visible = match planted(Mistake::LoadBeforeVisible) {
+            true => Visible { server_uuid: since.server_uuid.clone(), by: "nothing".to_owned() },
+            false => self.rooms.source.wait_visible(&since, self.limits.visible_timeout).await?,
+        };
         let document = write_document("visible", &state.table, &visible)?;
         self.ledger
             .update(&self.key, |state| {
@@ -199,6 +203,7 @@ impl Load {
         for spec in &specs {
             writers.push(self.rooms.lake.chunk(spec, since, chunk.index, &attempt).await?);
         }
+        let early = if planted(Mistake::HighBeforeRead) { Some(self.rooms.source.flushed().await?) } else { None };
         let mut reader = self.rooms.source.read_chunk(Arc::clone(&state.schema), &range, visible).await?;
         let mut rows = 0;
         loop {
@@ -215,7 +220,7 @@ impl Load {
             }
         }
         let high = reader.high().await?;
-        let high = self.bind(state, visible, &high).await?;
+        let high = self.bind(state, visible, &early.unwrap_or(high)).await?;
         let mut files: BTreeMap<String, ChunkFile> = BTreeMap::new();
         for (spec, writer) in specs.iter().zip(writers) {
             files.insert(spec.name.table.clone(), writer.finish().await?);

@@ -21,6 +21,7 @@ use crate::changelog::codec::TransactionInfo;
 use crate::changelog::{self, AppendBatch};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
+use crate::trial::{Mistake, planted};
 
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
@@ -402,12 +403,17 @@ impl Tail {
     /// Appends what waits, then saves `published`: never the other way round (promise 5).
     async fn flush(&mut self, cancel: &CancellationToken) -> Result<()> {
         self.buffered_since = None;
-        self.append_all(cancel).await?;
+        if !planted(Mistake::PublishedBeforeAcknowledged) {
+            self.append_all(cancel).await?;
+        }
         if self.stream.checkpoint().position == self.saved {
             return Ok(());
         }
         let moved: Vec<(String, Vec<LogOffset>)> = self.flows.values_mut().filter_map(RecordFlow::moved).collect();
         self.save_published(moved.clone()).await?;
+        if planted(Mistake::PublishedBeforeAcknowledged) {
+            self.append_all(cancel).await?;
+        }
         for (topic, _) in &moved {
             self.board.topic_moved(topic);
         }

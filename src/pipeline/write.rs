@@ -21,6 +21,7 @@ use crate::changelog::codec::Decoder;
 use crate::changelog::{Consumer, Record};
 use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
 use crate::metadata::{CaptureState, Phase, Published, TableState};
+use crate::trial::{Mistake, planted};
 
 use super::board::SharedBoard;
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
@@ -225,8 +226,11 @@ impl Writing {
     /// What may be taken now: `published` and the topic's end beside it come from one transaction.
     async fn range(&self) -> Result<Range> {
         let from = self.point()?.offsets.first().copied().unwrap_or_default();
-        let known = self.write.rooms.metadata.published(&self.source, &self.topic).await?;
-        let Some((published, ends)) = known else {
+        let metadata = &self.write.rooms.metadata;
+        let early =
+            if planted(Mistake::EndsBeforePublished) { metadata.published(&self.source, &self.topic).await? } else { None };
+        let known = metadata.published(&self.source, &self.topic).await?;
+        let Some((published, ends)) = known.map(|(published, ends)| (published, early.map_or(ends, |(_, ends)| ends))) else {
             let published = Published { position: self.point()?.position, file_name: String::new(), source_time_us: 0 };
             return Ok(Range { from, end: from, position: published.position, published });
         };
@@ -274,6 +278,9 @@ impl Writing {
             self.barren = Some(range.end);
             return Ok(true);
         }
+        if planted(Mistake::OffsetsApartFromData) {
+            self.table.commit(CommitPoint { offsets: before.offsets, last: before.last, ..point.clone() }).await?;
+        }
         self.table.commit(point).await?;
         self.committed_at = Instant::now();
         self.write.rooms.changelog.advance(&self.topic, &self.consumer, &[taken.offset]).await?;
@@ -310,7 +317,7 @@ impl Writing {
             }
             for record in &block {
                 let start = record.position.transaction;
-                let other = transaction.is_some_and(|transaction| transaction != start);
+                let other = transaction.is_some_and(|transaction| transaction != start || planted(Mistake::HalfTransaction));
                 let full = bytes >= self.write.limits.bytes || records >= self.write.limits.rows;
                 if start >= range.position.0 || (other && full) {
                     taken.position = Cut(start).min(range.position);
@@ -356,6 +363,9 @@ impl Writing {
         }
         taken.record_file.clone_from(&head.file);
         let exact = !self.handoff.covers(record.position.transaction);
+        if !exact && planted(Mistake::SkipWhatTheRowHas) {
+            return Ok(());
+        }
         let sink = self.table.sink();
         sink.begin(&head, record.offset, exact)?;
         decoded.drive(sink)?;

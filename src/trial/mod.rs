@@ -26,6 +26,76 @@ pub use mistake::{Planted, plant};
 pub enum Mistake {
     /// The loader reads before the server shows `since`.
     LoadBeforeVisible,
+    /// The loader does not wait for XA transactions that were prepared before `since`.
+    XaPreparedBeforeSince,
+    /// The rows at the bounds of two chunks are in neither.
+    ChunkBoundsInNeither,
+    /// `high` is sampled before the chunk is read.
+    HighBeforeRead,
+    /// `high` is where `gtid_executed` stands: a lower bound.
+    HighFromExecuted,
+    /// `high` is where the last transaction starts and not where it ends, and with it the handoff.
+    HandoffOneEarly,
+    /// A chunk's `high` counts as passed because the source's history is another one now.
+    EpochChangeAsHigh,
+    /// The stream's GTID set is `gtid_executed`, sampled beside the flushed position.
+    TwoSamplesAsOne,
+    /// A change below the handoff is skipped: the snapshot's row "already has it".
+    SkipWhatTheRowHas,
+    /// An older change of a key is applied over a newer one of the same batch.
+    OlderOverNewer,
+    /// `published` is saved before the change log has acknowledged what lies below it.
+    PublishedBeforeAcknowledged,
+    /// A restarted tailer appends what the topic holds already.
+    ReplayNotRecognised,
+    /// A restarted tailer appends both halves of a primary-key update of which the topic holds the first.
+    KeyUpdateRepeated,
+    /// A restarted tailer appends neither half of a primary-key update of which the topic holds the first.
+    KeyUpdateLeftOut,
+    /// A writer reads the topic's ends first and `published` later.
+    EndsBeforePublished,
+    /// A batch is cut inside a transaction.
+    HalfTransaction,
+    /// The offsets are committed behind the data, in a record of their own.
+    OffsetsApartFromData,
+    /// Replaced files go before the record that replaces them is in.
+    CleanupOneEarly,
+    /// A commit without an answer counts as failed, and its files are deleted.
+    TimedOutFilesDeleted,
+    /// A writer that put a record does not look whether the one before it is still there.
+    SuspendedWriterGoesOn,
+    /// A commit's files and its record are not synced.
+    FsyncLeftOut,
+    /// A lower term than the one in force is as good.
+    TermIgnored,
+}
+
+impl Mistake {
+    /// Every mistake there is.
+    pub const ALL: [Self; 22] = [
+        Self::LoadBeforeVisible,
+        Self::XaPreparedBeforeSince,
+        Self::ChunkBoundsInNeither,
+        Self::HighBeforeRead,
+        Self::HighFromExecuted,
+        Self::HandoffOneEarly,
+        Self::EpochChangeAsHigh,
+        Self::TwoSamplesAsOne,
+        Self::SkipWhatTheRowHas,
+        Self::OlderOverNewer,
+        Self::PublishedBeforeAcknowledged,
+        Self::ReplayNotRecognised,
+        Self::KeyUpdateRepeated,
+        Self::KeyUpdateLeftOut,
+        Self::EndsBeforePublished,
+        Self::HalfTransaction,
+        Self::OffsetsApartFromData,
+        Self::CleanupOneEarly,
+        Self::TimedOutFilesDeleted,
+        Self::SuspendedWriterGoesOn,
+        Self::FsyncLeftOut,
+        Self::TermIgnored,
+    ];
 }
 
 /// Whether this mistake is to be made now.

@@ -13,6 +13,7 @@ use super::plan::{Format, Plan};
 use crate::change::{CellError, ChangePosition, Image, Operation, TableSchema};
 use crate::changelog::chain::{Link, Links};
 use crate::changelog::{AppendBatch, AppendRecord, Error, Result};
+use crate::trial::{Mistake, planted};
 
 /// Encodes the row changes of one table in one shape.
 #[derive(Debug)]
@@ -102,6 +103,12 @@ impl Encoder {
             }
             Operation::Update => {
                 let second = ChangePosition { ordinal: ordinal + 1, ..position };
+                if planted(Mistake::KeyUpdateLeftOut) && links.holds(0, position) {
+                    return Ok(2);
+                }
+                if planted(Mistake::KeyUpdateRepeated) && links.holds(0, position) && !links.holds(0, second) {
+                    links.forget(0);
+                }
                 self.append(&one(Operation::Delete, true, false), position, links, batch)?;
                 self.append(&one(Operation::Create, false, true), second, links, batch)?;
                 return Ok(2);

@@ -9,6 +9,7 @@ use super::compare::{Checker, Pair, row_of};
 use super::frame::{Change, Expect, Frame};
 use crate::lake::Result;
 use crate::lake::columns::row_text;
+use crate::trial::{Mistake, planted};
 
 /// Sorts changes that are in the order of time by key, and leaves one per key.
 ///
@@ -27,7 +28,9 @@ pub(crate) fn collapse(mut frame: Frame, checker: &Checker) -> Result<Frame> {
         match net.last_mut() {
             Some(last) if same_key => {
                 pairs.extend(follow(&frame, last, index, change, checker)?);
-                last.after = change.after;
+                if !planted(Mistake::OlderOverNewer) {
+                    last.after = change.after;
+                }
             }
             _ => net.push(*change),
         }

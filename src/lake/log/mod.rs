@@ -31,6 +31,7 @@ use self::record::{Record, VERSION};
 use self::state::State;
 use super::store::{LakeStore, Put};
 use super::{Error, LakeName, Result};
+use crate::trial::{Mistake, planted};
 
 /// How often a record is put while the answer stays unknown.
 const PUT_ATTEMPTS: u32 = 6;
@@ -124,7 +125,7 @@ impl CommitLog {
         let put = loop {
             match self.store.put_if_absent(&path, bytes.clone()).await {
                 Ok(put) => break put,
-                Err(error) if attempt == PUT_ATTEMPTS => return Err(error),
+                Err(error) if attempt == PUT_ATTEMPTS || planted(Mistake::TimedOutFilesDeleted) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%path, attempt, %error, "the answer to a commit is unknown, putting the same record again");
                 }
@@ -139,7 +140,9 @@ impl CommitLog {
                 return Ok(Slot::Taken(Box::new(holder)));
             }
         }
-        self.store.settle([path]).await?;
+        if !planted(Mistake::FsyncLeftOut) {
+            self.store.settle([path]).await?;
+        }
         Ok(Slot::Ours)
     }
 

@@ -18,6 +18,7 @@ use crate::lake::log::state::{Content, State};
 use crate::lake::log::{CommitLog, Slot, generation_name, table_folder, table_object};
 use crate::lake::store::LakeStore;
 use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec, unique};
+use crate::trial::{Mistake, planted};
 
 /// How often a take-over may find its slot filled by the writer it takes over from.
 const TAKE_OVER_ATTEMPTS: usize = 64;
@@ -101,7 +102,7 @@ impl Ledger {
         }
         .unwrap_or_else(|| State::new(self.spec.generation));
         // The same term is ours: a writer of this daemon that failed. Whatever of it is still on its way finds its slot taken.
-        if self.state.seq > 0 && self.state.term > self.term {
+        if self.state.seq > 0 && self.state.term > self.term && !planted(Mistake::TermIgnored) {
             return Err(self.fenced(format!("the commit log is at term {}", self.state.term)));
         }
         let fits = matches!(
@@ -200,9 +201,18 @@ impl Ledger {
 
     /// Commits a draft: durable data first, then its record. Ends what [`Self::begin`] began.
     pub(crate) async fn append(&mut self, kind: RecordKind, draft: Draft) -> Result<()> {
-        self.store.settle(draft.added.iter().map(|file| self.object(&file.path))).await?;
+        if !planted(Mistake::FsyncLeftOut) {
+            self.store.settle(draft.added.iter().map(|file| self.object(&file.path))).await?;
+        }
         let record = self.record(kind, draft);
-        if let Slot::Taken(holder) = self.log.put(&record).await? {
+        if planted(Mistake::CleanupOneEarly) {
+            self.delete_files(record.removed.iter()).await?;
+        }
+        let put = self.log.put(&record).await;
+        if put.is_err() && planted(Mistake::TimedOutFilesDeleted) {
+            self.delete_files(record.added.iter().map(|file| &file.path)).await?;
+        }
+        if let Slot::Taken(holder) = put? {
             return Err(self.fenced(format!("record {} is a {:?} of term {}", holder.seq, holder.kind, holder.term)));
         }
         self.accept(&record).await?;
@@ -211,9 +221,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// What no commit should ever do: for mistakes that are planted.
+    async fn delete_files(&self, paths: impl Iterator<Item = &String> + Send) -> Result<()> {
+        for path in paths {
+            self.store.delete(&self.object(path)).await?;
+        }
+        Ok(())
+    }
+
     /// Takes in a record that the log holds, after the look that tells a suspended writer that it was one.
     async fn accept(&mut self, record: &Record) -> Result<()> {
-        if record.seq > 1 && !self.log.has(record.seq - 1).await? {
+        if record.seq > 1 && !planted(Mistake::SuspendedWriterGoesOn) && !self.log.has(record.seq - 1).await? {
             return Err(self.fenced(format!("record {} is gone: this writer was suspended, or it was deleted", record.seq - 1)));
         }
         self.state.apply(record).map_err(|reason| self.log.broken(&self.log.slot(record.seq), reason))?;

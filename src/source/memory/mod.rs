@@ -233,6 +233,14 @@ impl MemoryServer {
         Self { shared: Arc::new(shared) }
     }
 
+    /// Where the last flushed transaction starts.
+    fn last_start(&self) -> Sample {
+        let world = self.world();
+        let last = world.history.last().map(|logged| (logged.file, logged.offset));
+        let (file, offset) = last.unwrap_or((world.file, world.offset));
+        Sample { file_name: world.file_name(file), file, offset, ..world.sample() }
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.shared.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

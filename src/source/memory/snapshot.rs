@@ -11,6 +11,7 @@ use super::world::{Row, Tables, World};
 use super::{Call, MemoryServer};
 use crate::change::{BinlogPosition, Image, RowSink, TableSchema, Value};
 use crate::source::{Checkpoint, ChunkRange, ChunkReader, Error, KeyBound, Result, Sample, SnapshotPlan, Visible};
+use crate::trial::{Mistake, planted};
 
 fn table_error(schema: &TableSchema, reason: &str) -> Error {
     Error::Table { table: schema.name.clone(), reason: reason.to_owned(), remedy: format!("binlake rebuild {}", schema.name) }
@@ -108,9 +109,11 @@ impl MemoryReader {
             return Err(table_error(&schema, "the table has another shape than the one that is captured"));
         }
         let (lower, upper) = (parsed(&schema, range.lower.as_ref())?, parsed(&schema, range.upper.as_ref())?);
-        let whole = schema.key.is_empty();
+        let (whole, closed) = (schema.key.is_empty(), !planted(Mistake::ChunkBoundsInNeither));
         let inside = |key: &Key| {
-            whole || lower.as_ref().is_none_or(|lower| key > lower) && upper.as_ref().is_none_or(|upper| key <= upper)
+            whole
+                || lower.as_ref().is_none_or(|lower| key > lower)
+                    && upper.as_ref().is_none_or(|upper| key < upper || (key == upper && closed))
         };
         let mut rows = visible_rows(&world.visible_tables, &schema)?;
         rows.retain(|(key, _)| inside(key));
@@ -162,7 +165,11 @@ impl ChunkReader for MemoryReader {
     async fn high(self: Box<Self>) -> Result<Sample> {
         self.server.called(Call::High)?;
         self.check()?;
-        Ok(self.server.flushed_end())
+        match () {
+            () if planted(Mistake::HighFromExecuted) => Ok(self.server.executed_end()),
+            () if planted(Mistake::HandoffOneEarly) => Ok(self.server.last_start()),
+            () => Ok(self.server.flushed_end()),
+        }
     }
 }
 
@@ -177,7 +184,7 @@ pub(super) async fn wait_visible(server: &MemoryServer, name: &str, since: &Chec
                 let open = open.get_or_insert_with(|| server.xa_recover());
                 let still = server.xa_recover();
                 open.retain(|xid| still.contains(xid));
-                if open.is_empty() {
+                if open.is_empty() || planted(Mistake::XaPreparedBeforeSince) {
                     return Ok(visible);
                 }
             }

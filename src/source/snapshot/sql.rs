@@ -5,6 +5,7 @@
 
 use crate::change::{Column, ColumnType, TableSchema};
 use crate::source::{ChunkRange, KeyBound};
+use crate::trial::{Mistake, planted};
 
 /// `` `name` ``, with its own backticks doubled.
 pub(super) fn quoted(name: &str) -> String {
@@ -118,7 +119,7 @@ pub(super) fn order(key: &[&Column], direction: &str) -> String {
 /// `WHERE lower < key AND key <= upper`, in a form that is a few index ranges. Empty where both ends are open.
 pub(super) fn range(key: &[&Column], range: &ChunkRange) -> String {
     let lower = range.lower.as_ref().map(|bound| (bound, ">", ">"));
-    let upper = range.upper.as_ref().map(|bound| (bound, "<", "<="));
+    let upper = range.upper.as_ref().map(|bound| (bound, "<", if planted(Mistake::ChunkBoundsInNeither) { "<" } else { "<=" }));
     let sides: Vec<String> = [lower, upper]
         .into_iter()
         .flatten()

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::source::wire::WireConnection;
 use crate::source::{Checkpoint, Error, Result, Settings, Visible};
+use crate::trial::{Mistake, planted};
 
 use super::sample::{file_number, server_uuid};
 
@@ -54,7 +55,9 @@ pub async fn wait_visible(settings: &Settings, since: &Checkpoint, timeout: Dura
         }
         _ => wait_position(&mut connection, settings, since, deadline, timeout).await?,
     };
-    wait_prepared(&mut connection, settings, deadline, timeout).await?;
+    if !planted(Mistake::XaPreparedBeforeSince) {
+        wait_prepared(&mut connection, settings, deadline, timeout).await?;
+    }
     Ok(Visible { server_uuid, by: by.to_owned() })
 }
 
