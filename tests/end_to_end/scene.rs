@@ -139,7 +139,9 @@ impl Scene {
 
     /// The binary with arguments and this scene's YAML.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_binlake"));
+        // A long run names a copy: what is built meanwhile is not what it tries.
+        let binary = std::env::var_os("BINLAKE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_binlake").into());
+        let mut command = Command::new(binary);
         command.args(arguments).arg("-c").arg(self.config()).env("E2E_PASSWORD", PASSWORD).stdin(Stdio::null());
         command
     }
