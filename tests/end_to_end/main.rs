@@ -17,6 +17,7 @@ mod kills;
 mod lake;
 mod lifecycle;
 mod proxy;
+mod race;
 mod scene;
 mod server;
 mod settings;

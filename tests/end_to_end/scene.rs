@@ -89,6 +89,8 @@ impl Ended {
 pub(crate) struct Scene {
     directory: PathBuf,
     pub(crate) yaml: Yaml,
+    /// Set in the environment of every command.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
     _keeper: Keeper,
 }
 
@@ -112,7 +114,7 @@ impl Scene {
             lake: String::new(),
             more: String::new(),
         };
-        let scene = Self { directory, yaml, _keeper: keeper };
+        let scene = Self { directory, yaml, variables: Vec::new(), _keeper: keeper };
         scene.write();
         scene
     }
@@ -142,6 +144,7 @@ impl Scene {
         // A long run names a copy: what is built meanwhile is not what it tries.
         let binary = std::env::var_os("BINLAKE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_binlake").into());
         let mut command = Command::new(binary);
+        command.envs(self.variables.iter().copied());
         command.args(arguments).arg("-c").arg(self.config()).env("E2E_PASSWORD", PASSWORD).stdin(Stdio::null());
         command
     }

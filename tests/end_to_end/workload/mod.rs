@@ -182,6 +182,11 @@ impl Writer {
                 1062 | 1451 | 1452 | 6575 => Outcome::Refused,
                 // Lock wait, deadlock, and what an XA transaction says afterwards.
                 1205 | 1213 | 1402 | 1613 | 1614 => Outcome::Beaten,
+                // The server is shutting down, and has interrupted what was running.
+                1053 | 1317 if self.hardy => {
+                    self.come_back().await;
+                    Outcome::Beaten
+                }
                 _ => panic!("{statement}: {error}"),
             },
             Err(_) if self.hardy => {
