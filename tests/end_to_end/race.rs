@@ -118,7 +118,7 @@ impl Race {
 
     /// The real binary without the wait for visibility, until it loses an update.
     async fn loses_without_the_wait(&mut self) {
-        self.scene.variables.push(("BINLAKE_PLANT", "LoadBeforeVisible"));
+        self.scene.variables.push(("BINLAKE_PLANT", "LoadBeforeVisible".to_owned()));
         for _ in 0..ROUNDS_TO_LOSE {
             let lost = self.round(WIDE).await;
             println!("round {}: {lost} updates lost without the wait", self.rounds);

@@ -2,6 +2,7 @@
 //!
 //! The points are those of [`binlake::trial::at`]: a daemon is started to die at one of them, and has to have died there.
 
+mod planted;
 mod run;
 mod stage;
 
