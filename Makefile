@@ -1,7 +1,7 @@
 # What can be done with a checkout. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all bench lint servers clean
+.PHONY: help demo build test test-all soak bench lint servers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: servers lint ## everything that holds the product together, from unit to e
 
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored
+
+soak: ## a long run of kills, network cuts and rebuilds under load, for MINUTES (10)
+	BINLAKE_SOAK_MINUTES=$${MINUTES:-10} cargo test --locked --test end_to_end soak:: -- --ignored --nocapture
 
 bench: servers build ## binlake beside Debezium, mysqldump and the raw limit, in one run; BENCH_ROWS=1000000 for a short one
 	$$(tests/servers/python.sh) benches/bench.py

@@ -3,6 +3,7 @@
 use crate::change::TableName;
 use crate::metadata::{CaptureState, Phase, Request, RequestKind, TableState};
 use crate::pipeline::{Ledger, Result, TableKey, targets};
+use crate::trial::{self, at};
 
 use super::reconcile::insert_new;
 use super::{SourcePlan, WantedTable};
@@ -11,6 +12,9 @@ use super::{SourcePlan, WantedTable};
 pub async fn take_up(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable]) -> Result<()> {
     for request in plan.rooms.metadata.requests().await?.into_iter().filter(|request| request.source == plan.name) {
         one(plan, ledger, wanted, &request).await?;
+        if request.kind == RequestKind::Rebuild {
+            trial::point(at::REBUILD_BEGUN);
+        }
         plan.rooms.metadata.drop_request(request.id).await?;
     }
     Ok(())
@@ -89,5 +93,6 @@ pub async fn forget(plan: &SourcePlan, ledger: &Ledger, old: &TableState) -> Res
     for spec in targets::targets(old) {
         plan.rooms.changelog.forget(&old.topic, &targets::consumer(&spec)).await?;
     }
+    trial::point(at::RETIRING);
     ledger.remove(&TableKey { table: old.table.clone(), generation: old.generation }).await
 }

@@ -20,7 +20,7 @@ use crate::change::{CellError, Cut, Image, RowSink};
 use crate::lake::{ChunkFile, ChunkWriter};
 use crate::metadata::{CaptureState, ChunkDone, ChunkState, Phase, TableState};
 use crate::source::{self, Checkpoint, ChunkRange, KeyBound, SnapshotPlan, Visible};
-use crate::trial::{Mistake, planted};
+use crate::trial::{Mistake, at, planted, point};
 
 use super::board::{Progress, SharedBoard};
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets, write_document};
@@ -85,7 +85,9 @@ impl Load {
                 reason: format!("a chunk's task ended: {error}"),
                 remedy: "report this with the log".to_owned(),
             })??;
+            point(at::CHUNK_UPLOADED);
             self.rooms.metadata.chunk_done(self.ledger.lease(), &state, index, &done).await?;
+            point(at::CHUNK_DONE);
             self.board.snapshot_rows.fetch_add(done.rows, Ordering::Relaxed);
             if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.index == index) {
                 chunk.done = Some(done);
@@ -259,6 +261,7 @@ impl Load {
             }
         }
         self.board.clear_progress(&self.key.table.to_string());
+        point(at::CHUNKS_IN);
         let state = self
             .ledger
             .update(&self.key, |state| {

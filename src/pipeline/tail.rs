@@ -21,7 +21,7 @@ use crate::changelog::codec::TransactionInfo;
 use crate::changelog::{self, AppendBatch};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
-use crate::trial::{Mistake, planted};
+use crate::trial::{Mistake, at, planted, point};
 
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
@@ -211,6 +211,7 @@ impl Tail {
             self.rooms.changelog.advance(&state.topic, &targets::consumer(&spec), &start_offsets).await?;
         }
         let key = TableKey { table: state.table.clone(), generation: state.generation };
+        point(at::CAPTURING);
         self.ledger
             .update(&key, |table| {
                 table.capture = CaptureState::On { since: checkpoint.position };
@@ -410,7 +411,13 @@ impl Tail {
             return Ok(());
         }
         let moved: Vec<(String, Vec<LogOffset>)> = self.flows.values_mut().filter_map(RecordFlow::moved).collect();
+        if !moved.is_empty() {
+            point(at::ACKNOWLEDGED);
+        }
         self.save_published(moved.clone()).await?;
+        if !moved.is_empty() {
+            point(at::PUBLISHED);
+        }
         if planted(Mistake::PublishedBeforeAcknowledged) {
             self.append_all(cancel).await?;
         }

@@ -21,7 +21,7 @@ use crate::changelog::codec::Decoder;
 use crate::changelog::{Consumer, Record};
 use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
 use crate::metadata::{CaptureState, Phase, Published, TableState};
-use crate::trial::{Mistake, planted};
+use crate::trial::{self, Mistake, at, planted};
 
 use super::board::SharedBoard;
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
@@ -282,6 +282,7 @@ impl Writing {
             self.table.commit(CommitPoint { offsets: before.offsets, last: before.last, ..point.clone() }).await?;
         }
         self.table.commit(point).await?;
+        trial::point(at::BEFORE_RELEASE);
         self.committed_at = Instant::now();
         self.write.rooms.changelog.advance(&self.topic, &self.consumer, &[taken.offset]).await?;
         self.tell()?;

@@ -4,11 +4,13 @@
 //! nothing, known when it is compiled. They are here because the code that decides correctness is what has to be tried, not a copy of it.
 //!
 //! - A **mistake** is planted in the thread that asks for it ([`plant`]): the simulation runs a seed in one thread, so two seeds side
-//!   by side do not see each other's.
+//!   by side do not see each other's. `BINLAKE_PLANT=LoadBeforeVisible` plants it in every thread of a process, for the real binary.
 //! - **Chance** is a seed's in a thread that simulates ([`simulate`]): ids and jitter are the same in every run of it, and work that would
 //!   go to a blocking thread is done on the spot.
 //! - A **point** ends the process on the spot, as `kill -9` would: `BINLAKE_DIE_AT=name` at the first passage, `name:3` at the third.
+//!   The names stand in [`at`].
 
+pub mod at;
 #[cfg(debug_assertions)]
 mod chance;
 #[cfg(debug_assertions)]

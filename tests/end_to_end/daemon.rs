@@ -23,15 +23,42 @@ pub(crate) struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     /// Starts it; it is not ready for anything yet.
     pub(crate) fn start(scene: &'a Scene) -> Self {
+        Self::start_with(scene, None)
+    }
+
+    /// Starts it, and waits until it has died at the `passage`-th passage of a named point, and nowhere else.
+    pub(crate) fn die_at(scene: &Scene, point: &str, passage: u64) {
+        let written = std::fs::metadata(scene.log()).map_or(0, |log| log.len()) as usize;
+        let mut daemon = Daemon::start_with(scene, Some(("BINLAKE_DIE_AT", &format!("{point}:{passage}"))));
+        let deadline = Instant::now() + STATE_LIMIT;
+        while daemon.runs() {
+            assert!(Instant::now() < deadline, "the daemon has not come {passage} times to {point} within {STATE_LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon.ended = true;
+        let log = std::fs::read(scene.log()).unwrap();
+        let last = String::from_utf8_lossy(&log[written..]);
+        assert!(
+            last.contains(&format!("BINLAKE_DIE_AT: died at {point}\n")),
+            "it did not die at {point}, but like this:\n{last}"
+        );
+    }
+
+    fn start_with(scene: &'a Scene, variable: Option<(&str, &str)>) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(scene.log()).unwrap();
-        let child = scene.command(&["run"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = scene.command(&["run"]).envs(variable).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         std::fs::write(scene.path("daemon.pid"), child.id().to_string()).unwrap();
         Self { scene, child, ended: false }
     }
 
     /// Waits for a state that `status --json` shows.
-    pub(crate) fn wait_for(&mut self, what: &str, mut reached: impl FnMut(&Status) -> bool) -> Status {
-        let deadline = Instant::now() + STATE_LIMIT;
+    pub(crate) fn wait_for(&mut self, what: &str, reached: impl FnMut(&Status) -> bool) -> Status {
+        self.wait_long_for(STATE_LIMIT, what, reached)
+    }
+
+    /// Waits for a state that may take longer than others.
+    pub(crate) fn wait_long_for(&mut self, limit: Duration, what: &str, mut reached: impl FnMut(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + limit;
         loop {
             let asked = self.scene.ask_status();
             match asked {
@@ -42,7 +69,7 @@ impl<'a> Daemon<'a> {
                 self.ended = true;
                 panic!("the daemon ended ({ended}) while the test waited for {what}");
             }
-            assert!(Instant::now() < deadline, "no {what} within {STATE_LIMIT:?}: {asked:?}");
+            assert!(Instant::now() < deadline, "no {what} within {limit:?}: {asked:?}");
             std::thread::sleep(LOOK_INTERVAL);
         }
     }

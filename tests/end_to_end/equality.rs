@@ -10,6 +10,12 @@ use crate::server::Server;
 /// Fails with the first differences unless the mirrors of all `tables` (`database.table`) are equal to MySQL's. The lake must have
 /// caught up.
 pub(crate) async fn assert_equal<S: AsRef<str>>(scene: &Scene, server: &Server, tables: &[S]) {
+    let different = differences(scene, server, tables).await;
+    assert!(different.is_empty(), "the lake is not equal to MySQL:\n{}", different.join("\n"));
+}
+
+/// What is different, for people: an entry per table that is not equal to MySQL's.
+pub(crate) async fn differences<S: AsRef<str>>(scene: &Scene, server: &Server, tables: &[S]) -> Vec<String> {
     let mut connection = server.connect().await;
     let mut jobs = Vec::new();
     for table in tables {
@@ -20,8 +26,7 @@ pub(crate) async fn assert_equal<S: AsRef<str>>(scene: &Scene, server: &Server, 
     }
     connection.disconnect().await.unwrap();
     let results = Reader::start().compare(&jobs);
-    let different: Vec<&str> = results.iter().filter(|(equal, _)| !equal).map(|(_, text)| text.as_str()).collect();
-    assert!(different.is_empty(), "the lake is not equal to MySQL:\n{}", different.join("\n"));
+    results.into_iter().filter(|(equal, _)| !equal).map(|(_, text)| text).collect()
 }
 
 /// Fails when a changelog holds the same change twice. `_gtid` names a transaction where there are GTIDs, `_file:_pos` everywhere.

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
@@ -17,6 +18,35 @@ pub(crate) const PASSWORD: &str = "p@ss: #$word'/?";
 
 /// All rights that binlake asks for.
 pub(crate) const RIGHTS: &str = "SELECT, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN, XA_RECOVER_ADMIN";
+
+/// How long a server that was killed may take until it answers again.
+const RETURN_LIMIT: Duration = Duration::from_secs(120);
+
+/// Where a server listens: what stays of it when it is killed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address(u16);
+
+impl Address {
+    /// A connection as root, in UTC and with MySQL's strict defaults; None while nobody answers.
+    async fn connect(self) -> mysql_async::Result<Conn> {
+        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(self.0).user(Some("root")).prefer_socket(false);
+        let mut connection = Conn::new(opts).await?;
+        connection.query_drop("SET SESSION time_zone = '+00:00'").await?;
+        Ok(connection)
+    }
+
+    /// Connects to a server that may have been killed a moment ago.
+    pub(crate) async fn connect_again(self) -> Conn {
+        let deadline = Instant::now() + RETURN_LIMIT;
+        loop {
+            match self.connect().await {
+                Ok(connection) => return connection,
+                Err(error) => assert!(Instant::now() < deadline, "the server did not come back: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
 
 /// A running server with data of its own.
 #[derive(Debug)]
@@ -84,9 +114,19 @@ impl Server {
         assert!(self.launch(), "the MySQL server did not start again");
     }
 
+    /// SIGKILL, at this very moment; its data stay.
+    pub(crate) fn kill(&self) {
+        assert!(Command::new(script()).arg("kill").arg(&self.directory).status().unwrap().success());
+    }
+
     /// Where it listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it listens, for those who outlive its being killed.
+    pub(crate) fn address(&self) -> Address {
+        Address(self.port)
     }
 
     /// The authority that signed the certificate it made for itself.
@@ -96,10 +136,7 @@ impl Server {
 
     /// A connection as root, in UTC and with MySQL's strict defaults.
     pub(crate) async fn connect(&self) -> Conn {
-        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(self.port).user(Some("root")).prefer_socket(false);
-        let mut connection = Conn::new(opts).await.unwrap();
-        connection.query_drop("SET SESSION time_zone = '+00:00'").await.unwrap();
-        connection
+        self.address().connect().await.unwrap()
     }
 
     /// Runs statements as root, one after another.

@@ -12,6 +12,7 @@ use super::{CommitLog, Slot};
 use crate::change::Term;
 use crate::lake::store::LakeStore;
 use crate::lake::{Error, LakeName, Result, unique};
+use crate::trial::{self, at};
 
 /// How many generations a chain may have.
 const CHAIN_LIMIT: usize = 10_000;
@@ -83,7 +84,10 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
         let record = record(switcher, live.log.generation(), seq);
         match live.log.put(&record).await? {
             // As in a commit: a slot that was free because it had expired does not count.
-            Slot::Ours if seq == 1 || live.log.has(seq - 1).await? => return Ok(switcher.now_ms),
+            Slot::Ours if seq == 1 || live.log.has(seq - 1).await? => {
+                trial::point(at::SWITCHED);
+                return Ok(switcher.now_ms);
+            }
             Slot::Ours | Slot::Taken(_) => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::lake::log::state::{Content, State};
 use crate::lake::log::{CommitLog, Slot, generation_name, table_folder, table_object};
 use crate::lake::store::LakeStore;
 use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec, unique};
-use crate::trial::{Mistake, planted};
+use crate::trial::{Mistake, at, planted, point};
 
 /// How often a take-over may find its slot filled by the writer it takes over from.
 const TAKE_OVER_ATTEMPTS: usize = 64;
@@ -205,6 +205,7 @@ impl Ledger {
             self.store.settle(draft.added.iter().map(|file| self.object(&file.path))).await?;
         }
         let record = self.record(kind, draft);
+        point(if kind == RecordKind::Adopt { at::ADOPTING } else { at::UPLOADED });
         if planted(Mistake::CleanupOneEarly) {
             self.delete_files(record.removed.iter()).await?;
         }
@@ -215,6 +216,7 @@ impl Ledger {
         if let Slot::Taken(holder) = put? {
             return Err(self.fenced(format!("record {} is a {:?} of term {}", holder.seq, holder.kind, holder.term)));
         }
+        point(if kind == RecordKind::Adopt { at::ADOPTED } else { at::COMMITTED });
         self.accept(&record).await?;
         self.switch_readers().await?;
         self.end();
@@ -256,6 +258,7 @@ impl Ledger {
             term: self.term,
             now_ms: self.settings.clock.now_ms(),
         };
+        point(at::SWITCHING);
         self.switched_ms = Some(generations::switch(&self.store, &switcher).await?);
         Ok(())
     }

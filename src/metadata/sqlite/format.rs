@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::lock::{self, Attempt};
 use super::trouble::{Outcome, Trouble, loaded};
+use crate::trial::{self, at};
 
 /// What leads from format n to n + 1, from 0 (an empty file). Released steps never change.
 const STEPS: &[&str] = &[include_str!("format_1.sql")];
@@ -40,6 +41,7 @@ fn prepare_to(connection: &mut Connection, path: &Path, steps: &[&str]) -> Outco
         transaction
             .execute("INSERT INTO format (version, binlake) VALUES (?1, ?2)", (number as i64 + 1, env!("CARGO_PKG_VERSION")))?;
     }
+    trial::point(at::FORMAT_STEP);
     transaction.commit()?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::server::Server;
+use crate::server::{Address, Server};
 
 pub(crate) use tables::{SHAPES, Shape};
 
@@ -63,14 +63,24 @@ pub(crate) fn names(database: &str, shapes: &[Shape]) -> Vec<String> {
 impl Workload {
     /// Starts the writers.
     pub(crate) async fn start(server: &Server, database: &str, shapes: &'static [Shape], seed: u64) -> Self {
+        Self::start_with(server, database, shapes, (seed, false)).await
+    }
+
+    /// Starts writers that come back when the server was killed under them.
+    pub(crate) async fn start_hardy(server: &Server, database: &str, shapes: &'static [Shape], seed: u64) -> Self {
+        Self::start_with(server, database, shapes, (seed, true)).await
+    }
+
+    async fn start_with(server: &Server, database: &str, shapes: &'static [Shape], (seed, hardy): (u64, bool)) -> Self {
         let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut writers = JoinSet::new();
         for number in 0..WRITERS {
-            let mut connection = server.connect().await;
-            connection.query_drop(format!("USE {database}")).await.unwrap();
-            connection.query_drop("SET SESSION innodb_lock_wait_timeout = 2").await.unwrap();
             let writer = Writer {
-                connection,
+                connection: connect(server.address(), database).await,
+                address: server.address(),
+                database: database.to_owned(),
+                hardy,
+                cut: false,
                 dice: StdRng::seed_from_u64(seed * WRITERS + number),
                 shapes,
                 xid: format!("{database}-{number}"),
@@ -109,8 +119,21 @@ impl Workload {
     }
 }
 
+async fn connect(address: Address, database: &str) -> Conn {
+    let mut connection = address.connect_again().await;
+    connection.query_drop(format!("USE {database}")).await.unwrap();
+    connection.query_drop("SET SESSION innodb_lock_wait_timeout = 2").await.unwrap();
+    connection
+}
+
 struct Writer {
     connection: Conn,
+    address: Address,
+    database: String,
+    /// Whether a lost connection is part of the game.
+    hardy: bool,
+    /// The connection was lost in this transaction: there is nothing left of it to go on with.
+    cut: bool,
     dice: StdRng,
     shapes: &'static [Shape],
     xid: String,
@@ -132,6 +155,7 @@ impl Writer {
     async fn work(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
             self.transactions += 1;
+            self.cut = false;
             let committed = match self.dice.random_range(0..100) {
                 0..8 => self.distributed().await,
                 8..20 => self.with_savepoint().await,
@@ -148,6 +172,9 @@ impl Writer {
     }
 
     async fn run(&mut self, statement: &str) -> Outcome {
+        if self.cut {
+            return Outcome::Beaten;
+        }
         match self.connection.query_drop(statement).await {
             Ok(()) => Outcome::Done,
             Err(mysql_async::Error::Server(error)) => match error.code {
@@ -155,9 +182,33 @@ impl Writer {
                 1062 | 1451 | 1452 | 6575 => Outcome::Refused,
                 // Lock wait, deadlock, and what an XA transaction says afterwards.
                 1205 | 1213 | 1402 | 1613 | 1614 => Outcome::Beaten,
+                // The server is shutting down, and has interrupted what was running.
+                1053 | 1317 if self.hardy => {
+                    self.come_back().await;
+                    Outcome::Beaten
+                }
                 _ => panic!("{statement}: {error}"),
             },
+            Err(_) if self.hardy => {
+                self.come_back().await;
+                Outcome::Beaten
+            }
             Err(error) => panic!("{statement}: {error}"),
+        }
+    }
+
+    /// Connects again, and ends what a killed server has kept of an XA transaction: as applications do, one way or the other.
+    async fn come_back(&mut self) {
+        self.cut = true;
+        let end = if self.dice.random_range(0..2) == 0 { "COMMIT" } else { "ROLLBACK" };
+        let statement = format!("XA {end} '{}-{}','b',7", self.xid, self.transactions);
+        loop {
+            self.connection = connect(self.address, &self.database).await;
+            match self.connection.query_drop(&statement).await {
+                // Nothing was prepared under this xid.
+                Ok(()) | Err(mysql_async::Error::Server(_)) => return,
+                Err(_) => {}
+            }
         }
     }
 
