@@ -24,6 +24,31 @@ pub(crate) async fn assert_equal<S: AsRef<str>>(scene: &Scene, server: &Server, 
     assert!(different.is_empty(), "the lake is not equal to MySQL:\n{}", different.join("\n"));
 }
 
+/// A table as MySQL has it at one moment, when the lake has caught up: what readers must go on seeing of a table that stands still.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    table: String,
+    dump: std::path::PathBuf,
+}
+
+impl Kept {
+    pub(crate) async fn of(scene: &Scene, server: &Server, table: &str) -> Self {
+        let (database, name) = table.split_once('.').unwrap();
+        let dump = scene.path(&format!("{table}.kept.parquet"));
+        let mut connection = server.connect().await;
+        dump::dump(&mut connection, database, name, &dump).await.unwrap();
+        connection.disconnect().await.unwrap();
+        Self { table: table.to_owned(), dump }
+    }
+
+    /// Fails unless the table's files are there and hold what MySQL had then.
+    pub(crate) fn assert_readable(&self, scene: &Scene) {
+        let job = json!({"table": self.table, "dump": self.dump, "files": scene.files(&self.table)});
+        let (equal, text) = Reader::start().compare(&[job]).remove(0);
+        assert!(equal, "what was committed is not what readers see:\n{text}");
+    }
+}
+
 /// Fails when a changelog holds the same change twice. `_gtid` names a transaction where there are GTIDs, `_file:_pos` everywhere.
 pub(crate) fn assert_no_duplicates(scene: &Scene, table: &str) {
     let files = scene.changelog_files(table);

@@ -12,12 +12,17 @@ mod daemon;
 #[path = "../servers/dump.rs"]
 mod dump;
 mod equality;
+mod failover;
 mod keeper;
 mod kills;
 mod lake;
 mod lifecycle;
+mod loud_sources;
+mod loud_tables;
+mod pair;
 mod scene;
 mod server;
 mod settings;
 mod snapshots;
+mod switchboard;
 mod workload;

@@ -84,6 +84,11 @@ impl Server {
         assert!(self.launch(), "the MySQL server did not start again");
     }
 
+    /// Other options from its next start on.
+    pub(crate) fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+    }
+
     /// Where it listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
