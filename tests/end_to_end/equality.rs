@@ -70,7 +70,7 @@ pub(crate) async fn assert_changelog_leads_to(scene: &Scene, server: &Server, ta
     let files = scene.changelog_files(table);
     let texts: Vec<String> = columns.iter().map(|column| format!("CAST({column} AS VARCHAR) AS {column}")).collect();
     let query = format!(
-        "SELECT {} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY _op <> 'r' DESC, _file DESC, _pos DESC, _row DESC) \
+        "SELECT {} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY _op <> 'r' DESC, _ts_ms DESC, _file DESC, _pos DESC, _row DESC) \
          AS place FROM c) WHERE place = 1 AND _op <> 'd' ORDER BY ALL",
         texts.join(", ")
     );

@@ -42,10 +42,7 @@ const OTHERS: [&str; 3] = [
 const ILLS: [Ill; 12] = [
     Ill {
         table: "minimal",
-        statements: &[
-            "SET SESSION binlog_row_image = MINIMAL",
-            "UPDATE loud.minimal SET a = 100 WHERE id = 3",
-        ],
+        statements: &["SET SESSION binlog_row_image = MINIMAL", "UPDATE loud.minimal SET a = 100 WHERE id = 3"],
         reason: "binlog_row_image",
     },
     Ill {
@@ -140,7 +137,9 @@ async fn prepared(options: &[&str]) -> (Server, Scene) {
     for create in CREATE {
         let name = create.split(' ').next().unwrap();
         let rows = if name == "partner" { &rows[..5] } else { &rows[..] };
-        server.execute(&[format!("CREATE TABLE loud.{create}"), format!("INSERT INTO loud.{name} VALUES {}", rows.join(","))]).await;
+        server
+            .execute(&[format!("CREATE TABLE loud.{create}"), format!("INSERT INTO loud.{name} VALUES {}", rows.join(","))])
+            .await;
     }
     server.execute(&OTHERS).await;
     let items: Vec<String> =

@@ -64,6 +64,13 @@ impl Server {
         })
     }
 
+    /// A program that comes with the server.
+    pub(crate) fn program(name: &str) -> PathBuf {
+        let installed = Command::new(script()).arg("install").output().unwrap();
+        assert!(installed.status.success(), "there is no MySQL");
+        Path::new(String::from_utf8(installed.stdout).unwrap().trim()).join("bin").join(name)
+    }
+
     fn launch(&self) -> bool {
         let started = Command::new(script())
             .arg("start")

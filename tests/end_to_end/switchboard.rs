@@ -32,8 +32,7 @@ impl Switchboard {
     pub(crate) fn new(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared =
-            Arc::new(Shared { target: AtomicU16::new(target), closed: AtomicBool::new(false), lines: Mutex::default() });
+        let shared = Arc::new(Shared { target: AtomicU16::new(target), closed: AtomicBool::new(false), lines: Mutex::default() });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming() {
