@@ -187,6 +187,10 @@ impl Attendant {
 
     /// Retry waits; anything else parks the table. Only a fenced daemon is passed on.
     async fn failed(&self, error: Error, wait: Duration, cancel: &CancellationToken) -> Result<()> {
+        if self.ledger.get(&self.key).await.is_none() {
+            // A newer generation took its place while it worked.
+            return Ok(());
+        }
         match error.remedy() {
             Remedy::Retry => {
                 tracing::warn!(table = %self.key, %error, cause = cause(&error), wait_ms = wait.as_millis() as u64, "will be tried again");

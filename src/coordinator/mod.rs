@@ -15,6 +15,7 @@ use crate::pipeline::board::SharedBoard;
 use crate::pipeline::{Board, Rooms, TableOptions, load, tail, write};
 
 pub mod attendant;
+pub mod lookout;
 pub mod reconcile;
 pub mod requests;
 pub mod source_runner;

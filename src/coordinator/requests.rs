@@ -8,16 +8,18 @@ use crate::trial::{self, at};
 use super::reconcile::insert_new;
 use super::{SourcePlan, WantedTable};
 
-/// Takes the source's requests up.
-pub async fn take_up(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable]) -> Result<()> {
+/// Takes the source's requests up; true when a rebuild was among them.
+pub async fn take_up(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable]) -> Result<bool> {
+    let mut rebuild = false;
     for request in plan.rooms.metadata.requests().await?.into_iter().filter(|request| request.source == plan.name) {
         one(plan, ledger, wanted, &request).await?;
         if request.kind == RequestKind::Rebuild {
             trial::point(at::REBUILD_BEGUN);
         }
         plan.rooms.metadata.drop_request(request.id).await?;
+        rebuild |= request.kind == RequestKind::Rebuild;
     }
-    Ok(())
+    Ok(rebuild)
 }
 
 async fn one(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], request: &Request) -> Result<()> {

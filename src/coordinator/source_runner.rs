@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::{Cut, Failure, Remedy};
 use crate::metadata::{Parked, Phase, SourceState};
+use crate::pipeline::tail::{self, Tail};
 use crate::pipeline::write::Standing;
-use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, tail, targets};
+use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, other_server, targets};
 
 use super::attendant::{Attendant, cause, reached};
 use super::supervisor::Backoff;
-use super::{Outcome, Settings, SourcePlan, WantedTable, reconcile, requests};
+use super::{Outcome, Settings, SourcePlan, WantedTable, lookout, reconcile, requests};
 
 type StandingsOf = BTreeMap<TableKey, (CancellationToken, watch::Receiver<Vec<watch::Receiver<Standing>>>)>;
 
@@ -62,24 +63,41 @@ fn describe(error: &Error) -> (String, String) {
     (reason, remedy)
 }
 
+/// How far the sessions of a run have come.
+struct SoFar {
+    /// None has begun its work.
+    before_first: bool,
+    /// The last one took up a rebuild.
+    rebuild_asked: bool,
+}
+
 /// Starts the session anew after what may pass. What was refused at the very start ends the run: nobody waits for a typo.
 async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings, cancel: &CancellationToken) -> Result<()> {
     let mut backoff = Backoff::new(settings.backoff, settings.backoff_max);
-    let mut before_first = true;
+    let mut so_far = SoFar { before_first: true, rebuild_asked: false };
     loop {
         let started = Instant::now();
-        let error = match session(plan, ledger, settings, cancel, &mut before_first).await {
+        let mut error = match session(plan, ledger, settings, cancel, &mut so_far).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        match error.remedy() {
+        if so_far.rebuild_asked
+            && lookout::stands_still_for(ledger, &describe(&error).0).await?
+            && let Some(given_up) = error.given_up()
+        {
+            error = given_up;
+        }
+        let ends = match error.remedy() {
             Remedy::Fenced => return Err(error),
             // A lost history parks the tables and begins a new one: whoever asked for a rebuild gets it, the others are named.
-            Remedy::Stop(_) if error.is_lost_history() => {}
-            Remedy::Stop(_) | Remedy::Park(_) if before_first || settings.until_caught_up => return Err(error),
-            Remedy::Stop(_) | Remedy::Park(_) | Remedy::Retry => {}
-        }
+            Remedy::Stop(_) if error.is_lost_history() => false,
+            Remedy::Stop(_) | Remedy::Park(_) => so_far.before_first || settings.until_caught_up,
+            Remedy::Retry => false,
+        };
         note(plan, ledger, &error).await?;
+        if ends {
+            return Err(error);
+        }
         let wait = backoff.wait(started.elapsed());
         tokio::select! {
             biased;
@@ -106,7 +124,10 @@ async fn note(plan: &SourcePlan, ledger: &Ledger, error: &Error) -> Result<()> {
 }
 
 async fn lost(plan: &SourcePlan, ledger: &Ledger, state: &SourceState, parked: &Parked) -> Result<()> {
-    let until = state.published.as_ref().map_or_else(Cut::default, |published| published.position);
+    let published = state.published.as_ref();
+    let until = published.map_or_else(Cut::default, |published| published.position);
+    let place = published.map(|published| format!(" (captured up to {}:{})", published.file_name, until.0.offset));
+    let parked = Parked { reason: format!("{}{}", parked.reason, place.unwrap_or_default()), ..parked.clone() };
     for table in ledger.all().await {
         if matches!(table.capture, crate::metadata::CaptureState::On { .. }) {
             let key = TableKey { table: table.table.clone(), generation: table.generation };
@@ -124,19 +145,33 @@ async fn session(
     ledger: &Arc<Ledger>,
     settings: &Settings,
     cancel: &CancellationToken,
-    before_first: &mut bool,
+    so_far: &mut SoFar,
 ) -> Result<()> {
+    so_far.rebuild_asked = false;
     plan.rooms.source.identity().await?;
-    let target = plan.rooms.source.flushed().await?;
     let wanted = reconcile::reconcile(plan, ledger).await?;
     let captured: Vec<_> = wanted.iter().map(|table| (table.name.clone(), table.options.clone())).collect();
     check_server(&plan.rooms, &plan.name, &captured).await?;
-    requests::take_up(plan, ledger, &wanted).await?;
-    *before_first = false;
+    so_far.rebuild_asked = requests::take_up(plan, ledger, &wanted).await?;
+    lookout::park_cascading(plan, ledger, &captured).await?;
+    so_far.before_first = false;
+    let opening = Tail::open(plan.rooms.clone(), Arc::clone(ledger), Arc::clone(&plan.board), plan.tail.clone());
+    let tail = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Ok(()),
+        tail = Box::pin(opening) => tail?,
+    };
+    let server = tail.server_uuid();
+    // Sampled when the stream is one of this server's: a place of another one, or of a history that is gone, would be no bound.
+    let target = plan.rooms.source.flushed().await?;
+    if target.server_uuid != server {
+        return Err(other_server(&plan.name, &target.server_uuid, &server));
+    }
     let stop = cancel.child_token();
     let mut tailer = JoinSet::new();
-    tailer.spawn(tail::run(plan.rooms.clone(), Arc::clone(ledger), Arc::clone(&plan.board), plan.tail.clone(), stop.clone()));
+    tailer.spawn(tail::run(tail, stop.clone()));
     let mut attendants: JoinSet<Result<()>> = JoinSet::new();
+    attendants.spawn(lookout::same_server(plan.clone(), server, stop.clone()));
     let mut standings = StandingsOf::new();
     let outcome =
         watch_over(plan, ledger, settings, cancel, &wanted, &target, &mut tailer, &mut attendants, &mut standings).await;

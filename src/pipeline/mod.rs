@@ -120,6 +120,36 @@ impl Error {
     pub fn is_lost_history(&self) -> bool {
         matches!(self, Self::Source(source::Error::History { lost: true, .. }))
     }
+
+    /// The error as it stands when the operator, who has seen it, asks for a rebuild: the way on is a new history. None where the
+    /// stream's place is not what is in the way.
+    pub fn given_up(&self) -> Option<Self> {
+        let (name, reason, remedy) = match self {
+            Self::Source(source::Error::History { name, reason, remedy, lost: false }) => (name, reason.clone(), remedy),
+            Self::Source(source::Error::Event { name, position, reason, remedy }) => {
+                (name, format!("at {position}: {reason}"), remedy)
+            }
+            _ => return None,
+        };
+        Some(Self::Source(source::Error::History { name: name.clone(), reason, remedy: remedy.clone(), lost: true }))
+    }
+}
+
+/// The tables whose foreign keys change them without a word in the server's binlog, as the server is set now: reason and remedy.
+pub async fn unwritten_cascades(
+    rooms: &Rooms,
+    tables: &[(TableName, TableOptions)],
+) -> Result<Vec<(TableName, source::Problem)>> {
+    Ok(rooms.source.unwritten_cascades(tables).await?)
+}
+
+/// A source error that passes: tried again.
+pub fn other_server(name: &str, found: &str, expected: &str) -> Error {
+    Error::Source(source::Error::Connection {
+        name: name.to_owned(),
+        address: found.to_owned(),
+        reason: format!("this server answers at the address; the stream is one of {expected}"),
+    })
 }
 
 /// Looks at what a server's administrator may have changed since the last connect: settings, rights, binlog filters over the tables.

@@ -68,18 +68,13 @@ pub struct Tail {
     saved_at: Instant,
     buffered_since: Option<Instant>,
     source_time_us: i64,
+    /// The server has shown all that an earlier one had sent: writers commit.
+    settled: bool,
 }
 
 /// Runs until cancelled.
-pub async fn run(
-    rooms: Rooms,
-    ledger: Arc<Ledger>,
-    board: SharedBoard,
-    settings: Settings,
-    cancel: CancellationToken,
-) -> Result<()> {
-    let mut tables = board.watch_tables();
-    let mut tail = Tail::open(rooms, ledger, board, settings).await?;
+pub async fn run(mut tail: Tail, cancel: CancellationToken) -> Result<()> {
+    let mut tables = tail.board.watch_tables();
     tail.recapture().await?;
     loop {
         let deadline = tail.buffered_since.map(|since| since + tail.settings.flush_after);
@@ -105,7 +100,9 @@ pub async fn run(
 }
 
 impl Tail {
-    async fn open(rooms: Rooms, ledger: Arc<Ledger>, board: SharedBoard, settings: Settings) -> Result<Self> {
+    /// Opens the stream where it stood, or on another server, and writes that down. Nothing of the source is begun before: what is
+    /// stored of an earlier history may mean something else in this one.
+    pub async fn open(rooms: Rooms, ledger: Arc<Ledger>, board: SharedBoard, settings: Settings) -> Result<Self> {
         let name = ledger.source_name().to_owned();
         let mut state = ledger.source().await?.unwrap_or(SourceState {
             name: name.clone(),
@@ -125,13 +122,21 @@ impl Tail {
         if state.checkpoint.is_some() && epoch_now != state.epoch {
             epoch::crossed(&ledger, state.published.as_ref().map(|published| published.position)).await?;
         }
+        let crossed = state.checkpoint.is_some() && epoch_now != state.epoch;
         state.epoch = epoch_now;
         state.stopped = None;
-        state.checkpoint = Some(write_document("checkpoint", &name, &checkpoint)?);
+        let document = write_document("checkpoint", &name, &checkpoint)?;
+        state.checkpoint = Some(document.clone());
         // The checkpoint was saved with `published`, so it says the same: also where the history has a new name for the place.
         let source_time_us = state.published.as_ref().map_or(0, |published| published.source_time_us);
         let (position, file_name) = (checkpoint.position, checkpoint.file_name.clone());
-        state.published = Some(Published { position, file_name, source_time_us });
+        let published = Published { position, file_name, source_time_us };
+        if crossed {
+            // Before the epoch: a start between the two crosses once more.
+            let ends = epoch::ends(&rooms, &ledger).await?;
+            rooms.metadata.save_published(ledger.lease(), &name, &document, &published, &ends).await?;
+        }
+        state.published = Some(published);
         ledger.save_source(&state).await?;
         board.published_moved(position);
         let term = ledger.lease().term;
@@ -151,7 +156,13 @@ impl Tail {
             saved_at: Instant::now(),
             buffered_since: None,
             source_time_us,
+            settled: checkpoint.unseen.is_none(),
         })
+    }
+
+    /// The server whose binlog is read.
+    pub fn server_uuid(&self) -> String {
+        self.stream.checkpoint().server_uuid
     }
 
     /// At a transaction boundary: tables that want to be captured get their `since`, the stream gets the list of today.
@@ -423,6 +434,12 @@ impl Tail {
         }
         for (topic, _) in &moved {
             self.board.topic_moved(topic);
+        }
+        if !self.settled && self.stream.checkpoint().unseen.is_none() {
+            self.settled = true;
+            for state in self.ledger.all().await {
+                self.board.topic_moved(&state.topic);
+            }
         }
         Ok(())
     }

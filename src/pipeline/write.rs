@@ -24,6 +24,7 @@ use crate::metadata::{CaptureState, Phase, Published, TableState};
 use crate::trial::{self, Mistake, at, planted};
 
 use super::board::SharedBoard;
+use super::epoch::Histories;
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
 
 /// Limits of the writers of a source.
@@ -88,6 +89,8 @@ struct Writing {
     maintained_at: Instant,
     /// The end up to which the topic holds nothing that may be taken.
     barren: Option<LogOffset>,
+    /// The source's earlier histories, as of the last look at what may be taken.
+    histories: Histories,
 }
 
 /// What a batch may take: everything below `position`, which lies in `[from, end)`.
@@ -198,6 +201,7 @@ impl Writing {
             committed_at: Instant::now(),
             maintained_at: Instant::now(),
             barren: None,
+            histories: Histories::default(),
             table,
             write,
         };
@@ -224,8 +228,10 @@ impl Writing {
     }
 
     /// What may be taken now: `published` and the topic's end beside it come from one transaction.
-    async fn range(&self) -> Result<Range> {
+    async fn range(&mut self) -> Result<Range> {
         let from = self.point()?.offsets.first().copied().unwrap_or_default();
+        // Read first: what is exact stays so within an epoch.
+        self.histories = Histories::read(&self.write.rooms, &self.source).await?;
         let metadata = &self.write.rooms.metadata;
         let early =
             if planted(Mistake::EndsBeforePublished) { metadata.published(&self.source, &self.topic).await? } else { None };
@@ -234,6 +240,9 @@ impl Writing {
             let published = Published { position: self.point()?.position, file_name: String::new(), source_time_us: 0 };
             return Ok(Range { from, end: from, position: published.position, published });
         };
+        if !self.histories.is_exact_at(published.position) {
+            return Ok(Range { from, end: from, position: self.point()?.position, published });
+        }
         let until = match self.write.state().await?.capture {
             CaptureState::Ended { until, .. } => until,
             CaptureState::On { .. } | CaptureState::Wanted => published.position,
@@ -318,6 +327,10 @@ impl Writing {
             }
             for record in &block {
                 let start = record.position.transaction;
+                if self.histories.is_left_over(start) {
+                    self.leave_out(record, &mut taken)?;
+                    continue;
+                }
                 let other = transaction.is_some_and(|transaction| transaction != start || planted(Mistake::HalfTransaction));
                 let full = bytes >= self.write.limits.bytes || records >= self.write.limits.rows;
                 if start >= range.position.0 || (other && full) {
@@ -333,6 +346,17 @@ impl Writing {
             self.table.relieve().await?;
         }
         Ok(Some(taken))
+    }
+
+    /// A record of a history that was left before it was published: it is part of the chain, and of nothing else.
+    fn leave_out(&mut self, record: &Record, taken: &mut Taken) -> Result<()> {
+        taken.offset = LogOffset(record.offset.0 + 1);
+        self.chain.check(record)?;
+        tracing::warn!(
+            topic = %self.topic, offset = %record.offset, position = %record.position,
+            "record left out: the history it is of was left before it was published"
+        );
+        Ok(())
     }
 
     fn record(&mut self, record: &Record, taken: &mut Taken) -> Result<()> {

@@ -216,6 +216,9 @@ pub struct PreparedXa {
     pub file_name: String,
     /// Where the group starts. It is read again from here after a restart.
     pub offset: u64,
+    /// The GTID of the group, by which another server is asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtid: Option<String>,
 }
 
 /// Where a stream stands, with all it needs to go on. Saved with `published`; grows by fields only.
@@ -234,9 +237,17 @@ pub struct Checkpoint {
     /// XA transactions that are prepared and not ended at `position`.
     #[serde(default)]
     pub prepared: Vec<PreparedXa>,
+    /// Where the histories before this one were left, an epoch each: nothing of them at or behind it was ever published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Cut>,
+    /// Transactions that another server had sent and that this one's binlog has not shown up to `position`: until it has shown them
+    /// all, what was returned is more than what lies below `position`. None when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<GtidSet>,
 }
 
 /// Where a stream starts.
+#[expect(clippy::large_enum_variant, reason = "one is made for each stream that is opened")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamFrom {
     /// The flushed end of the binlog at this moment; positions get this epoch.
@@ -402,6 +413,10 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Error::Table`] where it cannot be captured: gone, no key, an unsupported column, cascades the server does not write.
     async fn describe(&self, table: &TableName, options: &TableOptions) -> Result<Arc<TableSchema>>;
+    /// What foreign keys do to these tables without the server's binlog telling of it, as the server is now.
+    async fn unwritten_cascades(&self, _tables: &[(TableName, TableOptions)]) -> Result<Vec<(TableName, Problem)>> {
+        Ok(Vec::new())
+    }
     /// Everything `check` and every start look at: settings, rights, retention, server id, and each table.
     async fn preflight(&self, tables: &[(TableName, TableOptions)]) -> Result<Vec<Finding>>;
     /// The flushed end of the binlog: an upper bound of all that is visible.

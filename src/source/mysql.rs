@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::control::Control;
 use super::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Result, Sample, Settings, SnapshotPlan,
-    Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Problem, Result, Sample, Settings,
+    SnapshotPlan, Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
 };
 use crate::change::{Capture, TableName, TableSchema};
 
@@ -45,6 +45,10 @@ impl Source for MysqlSource {
 
     async fn describe(&self, table: &TableName, options: &TableOptions) -> Result<Arc<TableSchema>> {
         schema::describe(&mut Control::connect(&self.settings).await?, table, options).await
+    }
+
+    async fn unwritten_cascades(&self, tables: &[(TableName, TableOptions)]) -> Result<Vec<(TableName, Problem)>> {
+        schema::unwritten_cascades(&mut Control::connect(&self.settings).await?, tables).await
     }
 
     async fn preflight(&self, tables: &[(TableName, TableOptions)]) -> Result<Vec<Finding>> {

@@ -29,6 +29,31 @@ pub(crate) async fn differences<S: AsRef<str>>(scene: &Scene, server: &Server, t
     results.into_iter().filter(|(equal, _)| !equal).map(|(_, text)| text).collect()
 }
 
+/// A table as MySQL has it at one moment, when the lake has caught up: what readers must go on seeing of a table that stands still.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    table: String,
+    dump: std::path::PathBuf,
+}
+
+impl Kept {
+    pub(crate) async fn of(scene: &Scene, server: &Server, table: &str) -> Self {
+        let (database, name) = table.split_once('.').unwrap();
+        let dump = scene.path(&format!("{table}.kept.parquet"));
+        let mut connection = server.connect().await;
+        dump::dump(&mut connection, database, name, &dump).await.unwrap();
+        connection.disconnect().await.unwrap();
+        Self { table: table.to_owned(), dump }
+    }
+
+    /// Fails unless the table's files are there and hold what MySQL had then.
+    pub(crate) fn assert_readable(&self, scene: &Scene) {
+        let job = json!({"table": self.table, "dump": self.dump, "files": scene.files(&self.table)});
+        let (equal, text) = Reader::start().compare(&[job]).remove(0);
+        assert!(equal, "what was committed is not what readers see:\n{text}");
+    }
+}
+
 /// Fails when a changelog holds the same change twice. `_gtid` names a transaction where there are GTIDs, `_file:_pos` everywhere.
 pub(crate) fn assert_no_duplicates(scene: &Scene, table: &str) {
     let files = scene.changelog_files(table);
@@ -50,7 +75,7 @@ pub(crate) async fn assert_changelog_leads_to(scene: &Scene, server: &Server, ta
     let files = scene.changelog_files(table);
     let texts: Vec<String> = columns.iter().map(|column| format!("CAST({column} AS VARCHAR) AS {column}")).collect();
     let query = format!(
-        "SELECT {} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY _op <> 'r' DESC, _file DESC, _pos DESC, _row DESC) \
+        "SELECT {} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY _op <> 'r' DESC, _ts_ms DESC, _file DESC, _pos DESC, _row DESC) \
          AS place FROM c) WHERE place = 1 AND _op <> 'd' ORDER BY ALL",
         texts.join(", ")
     );

@@ -43,19 +43,28 @@ pub(crate) struct Yaml {
     pub(crate) lake: String,
     /// Lines at the top level.
     pub(crate) more: String,
+    /// A second source with one table: its port, and the item of its `tables:`.
+    pub(crate) second: Option<(u16, String)>,
 }
 
 impl Yaml {
     fn text(&self, lake: &Path) -> String {
         let tls = if self.tls.is_empty() { String::new() } else { format!("    tls: {}\n", self.tls) };
         let tables: String = self.tables.iter().map(|table| format!("      - {table}\n")).collect();
+        let second = self.second.as_ref().map(|(port, table)| {
+            format!(
+                "  - name: {}_second\n    url: mysql://127.0.0.1:{port}\n    user: {USER}\n    password: ${{E2E_PASSWORD}}\n    \
+                 tables:\n      - {table}\n",
+                self.name
+            )
+        });
         format!(
             "state: sqlite:state/binlake.db\n\
              scratch: state/scratch\n\
              changelog: {{kind: local, dir: state/changelog}}\n\
              {}\
              lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: UTC\n{}\
-             sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}",
+             sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}{}",
             self.more,
             lake.display(),
             self.commit,
@@ -64,6 +73,7 @@ impl Yaml {
             self.url,
             self.user,
             self.snapshot,
+            second.unwrap_or_default(),
         )
     }
 }
@@ -113,6 +123,7 @@ impl Scene {
             tables: tables.iter().map(|table| table.as_ref().to_owned()).collect(),
             lake: String::new(),
             more: String::new(),
+            second: None,
         };
         let scene = Self { directory, yaml, variables: Vec::new(), _keeper: keeper };
         scene.write();

@@ -94,6 +94,13 @@ impl Server {
         })
     }
 
+    /// A program that comes with the server.
+    pub(crate) fn program(name: &str) -> PathBuf {
+        let installed = Command::new(script()).arg("install").output().unwrap();
+        assert!(installed.status.success(), "there is no MySQL");
+        Path::new(String::from_utf8(installed.stdout).unwrap().trim()).join("bin").join(name)
+    }
+
     fn launch(&self) -> bool {
         let started = Command::new(script())
             .arg("start")
@@ -117,6 +124,11 @@ impl Server {
     /// SIGKILL, at this very moment; its data stay.
     pub(crate) fn kill(&self) {
         assert!(Command::new(script()).arg("kill").arg(&self.directory).status().unwrap().success());
+    }
+
+    /// Other options from its next start on.
+    pub(crate) fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// Where it listens.

@@ -299,9 +299,9 @@ impl Assembler {
             None => group.left_out = true,
             Some(Ok(plan)) => group.push_rows(plan, event)?,
             Some(Err(unusable)) => {
-                let (table, problem) = unusable.as_ref();
-                if !group.has_unusable(table) {
-                    group.push_part(crate::source::Part::Unusable { table: table.clone(), problem: problem.clone() })?;
+                if !group.has_unusable(&unusable.0) {
+                    let part = super::effects::unusable(unusable, &group.head.place);
+                    group.push_part(part)?;
                 }
             }
         }

@@ -134,10 +134,7 @@ impl Body {
         match tables.get(id, ONE_TRANSACTION)?.at(self.place.start) {
             None => Ok(Look::Nothing),
             Some(Ok(plan)) => Ok(Look::Rows(rows(Arc::clone(plan), *event_kind, entry, 1)?)),
-            Some(Err(unusable)) => {
-                let (table, problem) = unusable.as_ref().clone();
-                Ok(Look::Part(Part::Unusable { table, problem }))
-            }
+            Some(Err(unusable)) => Ok(Look::Part(super::effects::unusable(unusable, &self.place))),
         }
     }
 
@@ -150,7 +147,8 @@ impl Body {
         } else {
             format!("run `binlake rebuild {table}`; if it comes again, report it with the column's type")
         };
-        Error::Row { remedy, table, position: self.position(), reason: format!("{column}{}", fault.reason) }
+        let reason = format!("{column}{} (transaction at {})", fault.reason, self.place);
+        Error::Row { remedy, table, position: self.position(), reason }
     }
 }
 

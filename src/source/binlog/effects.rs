@@ -52,6 +52,16 @@ fn part(table: TableName, kind: &EffectKind, statement: &str, place: &Place) -> 
             };
             Part::Unusable { table, problem }
         }
+        EffectKind::Around => {
+            let problem = Problem {
+                reason: format!(
+                    "rows were changed in statement format at {place}, by way of a view, a trigger or a function perhaps those of \
+                     {table}: {statement}"
+                ),
+                remedy: format!("set binlog_format=ROW in every session that writes, then run `binlake rebuild {table}`"),
+            };
+            Part::Unusable { table, problem }
+        }
         EffectKind::Unknown => {
             let problem = Problem {
                 reason: format!("the statement at {place} names {table} and is not understood: {statement}"),
@@ -60,6 +70,13 @@ fn part(table: TableName, kind: &EffectKind, statement: &str, place: &Place) -> 
             Part::Unusable { table, problem }
         }
     }
+}
+
+/// The part that says why a table's rows cannot be read at a place.
+pub(super) fn unusable(problem: &(TableName, Problem), place: &Place) -> Part {
+    let (table, problem) = problem;
+    let reason = format!("{} (transaction at {place})", problem.reason);
+    Part::Unusable { table: table.clone(), problem: Problem { reason, remedy: problem.remedy.clone() } }
 }
 
 /// The table a part concerns.

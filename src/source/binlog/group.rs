@@ -149,7 +149,8 @@ impl Group {
     /// Ends with PREPARE: the place, and what was kept.
     pub(super) fn into_prepared(self, xid: String) -> (PreparedXa, Store) {
         let place = self.head.place;
-        (PreparedXa { xid, file_name: place.file_name.to_string(), offset: place.start.offset }, self.store)
+        let gtid = self.head.gtid.as_ref().map(ToString::to_string);
+        (PreparedXa { xid, file_name: place.file_name.to_string(), offset: place.start.offset, gtid }, self.store)
     }
 }
 

@@ -36,6 +36,10 @@ pub(super) struct Intake {
     /// Exactly the transactions below the boundary.
     gtids: Option<GtidSet>,
     last: Option<LastTransaction>,
+    /// Where earlier histories were left.
+    left: Vec<Cut>,
+    /// What another server had sent and this one has not shown yet.
+    unseen: Option<GtidSet>,
     /// An event that comes in pieces.
     large: Option<Large>,
     /// The dump began before the boundary, and this is where it was to begin.
@@ -55,12 +59,30 @@ impl Intake {
     pub(super) fn new(assembler: Assembler, place: &Place, source: Arc<str>, server_uuid: String) -> Self {
         let (track, skip_below) = track_from(place);
         let boundary = place.clone();
-        Self { assembler, track, source, server_uuid, boundary, gtids: None, last: None, large: None, skip_below }
+        Self {
+            assembler,
+            track,
+            source,
+            server_uuid,
+            boundary,
+            gtids: None,
+            last: None,
+            left: Vec::new(),
+            unseen: None,
+            large: None,
+            skip_below,
+        }
     }
 
     /// What was received before this dump.
     pub(super) fn with_history(mut self, gtids: Option<GtidSet>, last: Option<LastTransaction>) -> Self {
         (self.gtids, self.last) = (gtids, last);
+        self
+    }
+
+    /// The histories before this one.
+    pub(super) fn with_earlier(mut self, left: Vec<Cut>, unseen: Option<GtidSet>) -> Self {
+        (self.left, self.unseen) = (left, unseen.filter(|unseen| !unseen.is_empty()));
         self
     }
 
@@ -77,6 +99,8 @@ impl Intake {
             gtids: self.gtids.clone(),
             last: self.last.clone(),
             prepared: self.assembler.prepared(),
+            left: self.left.clone(),
+            unseen: self.unseen.clone(),
         }
     }
 
@@ -193,16 +217,31 @@ impl Intake {
             tracing::warn!(source = %self.source, gtids = %unseen, "the server declares transactions purged that it never sent");
         }
         gtids.union(&unseen);
+        self.shown(previous);
+    }
+
+    /// This server's binlog holds these below the place.
+    fn shown(&mut self, shown: &GtidSet) {
+        let rest = self.unseen.take().map(|unseen| unseen.subtract(shown));
+        self.unseen = rest.filter(|unseen| !unseen.is_empty());
     }
 
     fn ended(&mut self, ended: Ended) -> Result<Received, Trouble> {
         match (&mut self.gtids, &ended.head.gtid) {
-            (Some(gtids), Some(gtid)) => gtids.insert(gtid),
+            (Some(gtids), Some(gtid)) => {
+                gtids.insert(gtid);
+                if self.unseen.is_some() {
+                    let mut shown = GtidSet::default();
+                    shown.insert(gtid);
+                    self.shown(&shown);
+                }
+            }
             (Some(_), None) => {
-                return Err(Trouble::Error(Error::Setting {
+                return Err(Trouble::Error(Error::History {
                     name: self.source.to_string(),
                     reason: format!("the transaction at {} has no GTID, and those before it had", ended.head.place),
                     remedy: "set gtid_mode=ON again, then run `binlake rebuild` for the source's tables".to_owned(),
+                    lost: false,
                 }));
             }
             (None, _) => {}

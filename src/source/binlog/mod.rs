@@ -49,8 +49,8 @@ fn event_error(source: &str, position: BinlogPosition, reason: &str) -> Error {
         name: source.to_owned(),
         position,
         reason: reason.to_owned(),
-        remedy: "read the place with mysqlbinlog; if the server's own tool understands it, report it, and go on with `binlake rebuild` \
-                 once the position is behind it"
+        remedy: "read the place with mysqlbinlog; if the server's own tool understands it, report it; `binlake rebuild` for the \
+                 source's tables leaves it behind: they are read anew"
             .to_owned(),
     }
 }

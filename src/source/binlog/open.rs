@@ -12,6 +12,7 @@ use crate::source::{Checkpoint, Error, LastTransaction, PreparedXa, Result, Sett
 use super::assembler::Assembler;
 use super::effects::Place;
 use super::event::{Header, file_number, kind};
+use super::event_error;
 use super::intake::{Intake, Received};
 use super::session::{DumpFrom, REBUILD, ServerFacts, Session};
 use super::spill::SpillSettings;
@@ -77,7 +78,7 @@ impl Opening<'_> {
         let mut assembler = self.assembler(Capture::default());
         assembler.set_scanning(true);
         for xid in xids {
-            let place = PreparedXa { xid, file_name: String::new(), offset: 0 };
+            let place = PreparedXa { xid, file_name: String::new(), offset: 0, gtid: None };
             let inserted = assembler.insert_prepared(Prepared { place, store: None });
             inserted.map_err(|_| self.history("there are more prepared XA transactions than can be kept".to_owned(), false))?;
         }
@@ -128,6 +129,7 @@ impl Opening<'_> {
         let position = checkpoint.position.0;
         let place = Place { start: position, file_name: checkpoint.file_name.as_str().into() };
         let mut intake = self.intake(assembler, &place).with_history(checkpoint.gtids, checkpoint.last);
+        intake = intake.with_earlier(checkpoint.left, checkpoint.unseen);
         session.dump(self.settings, &DumpFrom::Place { file_name: &checkpoint.file_name, offset: position.offset }).await?;
         self.begin(&mut session, &mut intake).await?;
         Ok((session, intake))
@@ -149,10 +151,11 @@ impl Opening<'_> {
             return Ok(());
         };
         if !self.facts.gtids {
-            return Err(Error::Setting {
+            return Err(Error::History {
                 name: self.settings.name.clone(),
                 reason: "gtid_mode is not ON any more, and the stream's position is a GTID set".to_owned(),
                 remedy: "set gtid_mode=ON again, or run `binlake rebuild` for the source's tables".to_owned(),
+                lost: false,
             });
         }
         let missing = gtids.subtract(&session.gtid_executed().await?);
@@ -163,31 +166,61 @@ impl Opening<'_> {
     }
 
     /// On another server than the checkpoint's: by GTIDs, in a new epoch.
-    async fn elsewhere(&self, mut session: Session, checkpoint: Checkpoint, capture: Capture) -> Result<(Session, Intake)> {
+    ///
+    /// The server says in which file the first transaction stands that we lack; that file is read from its start. What was received
+    /// before is left out by its GTID, and the place where all of it has passed is known exactly, in whatever order it stands there.
+    async fn elsewhere(&self, mut session: Session, mut checkpoint: Checkpoint, capture: Capture) -> Result<(Session, Intake)> {
         let (old, new) = (&checkpoint.server_uuid, &self.facts.server_uuid);
-        let Some(gtids) = checkpoint.gtids.clone() else {
+        let Some(gtids) = checkpoint.gtids.take() else {
             return Err(
                 self.history(format!("server_uuid changed from {old} to {new}, and without GTIDs the place is lost"), true)
             );
         };
-        if let Some(prepared) = checkpoint.prepared.iter().find(|prepared| !prepared.file_name.is_empty()) {
-            let xid = &prepared.xid;
-            let reason =
-                format!("server_uuid changed from {old} to {new} while XA transaction {xid} was prepared: its place is lost");
-            return Err(self.history(reason, true));
-        }
         self.check_contained(&mut session, &checkpoint, &gtids).await?;
-        let start = BinlogPosition { epoch: checkpoint.position.0.epoch + 1, file: 0, offset: FILE_START };
-        let place = Place { start, file_name: "".into() };
         let mut assembler = self.assembler(capture);
-        for place in checkpoint.prepared {
-            let kept = assembler.insert_prepared(Prepared { place, store: None });
-            kept.map_err(|_| self.history("an XA transaction cannot be kept".to_owned(), false))?;
+        let mut received = gtids.clone();
+        for prepared in checkpoint.prepared {
+            if prepared.file_name.is_empty() {
+                let kept = assembler.insert_prepared(Prepared { place: prepared, store: None });
+                kept.map_err(|_| self.history("an XA transaction cannot be kept".to_owned(), false))?;
+            } else {
+                received = received.subtract(&self.prepared_gtid(&prepared, old)?);
+            }
         }
-        let mut intake = self.intake(assembler, &place).with_history(Some(gtids.clone()), None);
-        session.dump(self.settings, &DumpFrom::Gtids(&gtids)).await?;
+        let file_name = self.file_behind(&received).await?;
+        let place = self.place(checkpoint.position.0.epoch + 1, &file_name, FILE_START)?;
+        checkpoint.left.push(checkpoint.position);
+        let intake = self.intake(assembler, &place).with_history(Some(received), None);
+        let mut intake = intake.with_earlier(checkpoint.left, Some(gtids));
+        session.dump(self.settings, &DumpFrom::Place { file_name: &file_name, offset: FILE_START }).await?;
         self.begin(&mut session, &mut intake).await?;
         Ok((session, intake))
+    }
+
+    /// A prepared transaction's rows stand at another place here: it is received once more, by its GTID.
+    fn prepared_gtid(&self, prepared: &PreparedXa, old: &str) -> Result<GtidSet> {
+        let gtid = prepared.gtid.as_deref().and_then(|gtid| gtid.parse().ok());
+        gtid.ok_or_else(|| {
+            let (new, xid) = (&self.facts.server_uuid, &prepared.xid);
+            let reason =
+                format!("server_uuid changed from {old} to {new} while XA transaction {xid} was prepared: its place is lost");
+            self.history(reason, true)
+        })
+    }
+
+    /// The file from which on everything stands that is not in `received`.
+    async fn file_behind(&self, received: &GtidSet) -> Result<String> {
+        let mut session = Session::connect(self.settings).await?;
+        session.dump(self.settings, &DumpFrom::Gtids(received)).await?;
+        let mut track = Track::new(0, "", FILE_START);
+        while !track.is_described() || track.file_name().is_empty() {
+            if !session.read(self.settings).await? {
+                return Err(session.connection.failure("a binlog file begins with an event of many packets"));
+            }
+            let read = track.read(session.piece()).map(drop);
+            read.map_err(|malformed| event_error(&self.settings.name, BinlogPosition::default(), &malformed.0))?;
+        }
+        Ok(track.file_name().to_string())
     }
 
     async fn check_contained(&self, session: &mut Session, checkpoint: &Checkpoint, gtids: &GtidSet) -> Result<()> {
@@ -195,15 +228,22 @@ impl Opening<'_> {
         if !self.facts.gtids {
             return Err(self.history(format!("server_uuid changed from {old} to {new}, whose gtid_mode is not ON"), true));
         }
+        // Asked before what is executed: what it applies in between may be all that was missing.
+        let replicates = session.replicates().await?;
         let missing = gtids.subtract(&session.gtid_executed().await?);
         if missing.is_empty() {
             return Ok(());
         }
-        // It may be a replica that is behind: trying again is the only way to know.
-        Err(session.connection.failure(format!(
-            "server {new} lacks transactions that server {old} sent us: {missing}; if it does not catch up they were lost in the \
-             failover: then {REBUILD}"
-        )))
+        let reason = format!("server {new} lacks transactions that server {old} sent us: {missing}");
+        if replicates {
+            return Err(session.connection.failure(format!(
+                "{reason}; it is a replica that is behind, and is waited for (if they were lost in the failover, end its \
+                 replication, then {REBUILD})"
+            )));
+        }
+        let remedy = "let the address lead to a server that has them; if they were lost in the failover, run `binlake rebuild` for \
+                      the source's tables: they are read anew from this server while readers keep the old state";
+        Err(Error::History { name: self.settings.name.clone(), reason, remedy: remedy.to_owned(), lost: false })
     }
 
     /// Reads the first event of the last transaction again.
@@ -214,7 +254,8 @@ impl Opening<'_> {
             Ok(_) => "another event stands there".to_owned(),
             // The file of the last transaction may go when the position is in the next.
             Err(Error::History { .. }) if last.file_name != checkpoint.file_name => return Ok(()),
-            Err(Error::History { reason, .. }) => reason,
+            // In the midst of another event the server reads whatever it finds there, and says so in many ways.
+            Err(Error::History { reason, .. } | Error::Setting { reason, .. }) => reason,
             Err(error) => return Err(error),
         };
         Err(self.history(

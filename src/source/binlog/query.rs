@@ -14,6 +14,20 @@ pub(super) struct Query {
     pub(super) ansi_quotes: bool,
     /// A backslash is a character like any other (`NO_BACKSLASH_ESCAPES`).
     pub(super) plain_backslash: bool,
+    /// The databases whose tables it touched, by views, triggers and functions as well.
+    pub(super) touched: Touched,
+}
+
+/// What a statement says of the databases that it touched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Touched {
+    /// Nothing.
+    #[default]
+    Untold,
+    /// They are more than the server names.
+    Many,
+    /// These.
+    Named(Vec<String>),
 }
 
 /// What the status variables say that matters here.
@@ -21,6 +35,7 @@ pub(super) struct Query {
 struct Status {
     sql_mode: u64,
     client_collation: Option<u16>,
+    touched: Touched,
 }
 
 /// The bytes of the statement alone.
@@ -56,6 +71,7 @@ impl Query {
             sql: statement_text(fields.0, status.client_collation),
             ansi_quotes: status.sql_mode & ANSI_QUOTES != 0,
             plain_backslash: status.sql_mode & NO_BACKSLASH_ESCAPES != 0,
+            touched: status.touched,
         })
     }
 }
@@ -88,12 +104,33 @@ impl Status {
                 fields.take(user)?;
                 usize::from(fields.u8()?)
             }
+            12 => {
+                self.touched = touched(fields)?;
+                0
+            }
             13 => 3,
             16 | 19 | 20 => 1,
             _ => return None,
         };
         fields.take(skipped).map(|_| ())
     }
+}
+
+/// A list of databases; None where it is cut off.
+fn touched(fields: &mut Fields<'_>) -> Option<Touched> {
+    const TOO_MANY: u8 = 254;
+    let count = fields.u8()?;
+    if count == TOO_MANY {
+        return Some(Touched::Many);
+    }
+    let mut names = Vec::new();
+    for _ in 0..count {
+        let end = fields.0.iter().position(|byte| *byte == 0)?;
+        let name = fields.take(end)?;
+        names.push(String::from_utf8_lossy(name).into_owned());
+        fields.take(1)?;
+    }
+    Some(Touched::Named(names))
 }
 
 /// Statements are recognised by their keywords and names; bytes that are no text of the client's character set can only stand
@@ -117,6 +154,15 @@ mod tests {
         body.push(0);
         body.extend_from_slice(sql);
         body
+    }
+
+    #[test]
+    fn the_databases_that_a_statement_touched_are_read() {
+        let touched = |status: &[u8]| Query::parse(kind::QUERY, &body("", status, b"DO 1")).unwrap().touched;
+        assert_eq!(touched(b"\x0c\x02crm\0shop\0\x0d\0\0\0"), Touched::Named(vec!["crm".to_owned(), "shop".to_owned()]));
+        assert_eq!(touched(b"\x0c\xfe"), Touched::Many);
+        assert_eq!(touched(b"\x0c\x02crm\0sh"), Touched::Untold);
+        assert_eq!(touched(b""), Touched::Untold);
     }
 
     #[test]

@@ -110,7 +110,20 @@ impl Session {
     }
 
     async fn is_replica(&mut self) -> Result<bool> {
-        Ok(!self.query_either("SHOW REPLICA STATUS", "SHOW SLAVE STATUS").await?.is_empty())
+        Ok(!self.replica_status().await?.is_empty())
+    }
+
+    async fn replica_status(&mut self) -> Result<Vec<Vec<Option<Vec<u8>>>>> {
+        self.query_either("SHOW REPLICA STATUS", "SHOW SLAVE STATUS").await
+    }
+
+    /// Whether the server receives or applies transactions of another one, or tries to.
+    pub(super) async fn replicates(&mut self) -> Result<bool> {
+        // Replica_IO_Running and Replica_SQL_Running, under whatever name.
+        const RUNNING: [usize; 2] = [10, 11];
+        let stands = |cell: Option<String>| cell.is_none_or(|running| running.eq_ignore_ascii_case("No"));
+        let channels = self.replica_status().await?;
+        Ok(channels.iter().any(|channel| RUNNING.iter().any(|place| !stands(channel.get(*place).and_then(text)))))
     }
 
     /// Runs a statement, or its older spelling where the server does not know it.

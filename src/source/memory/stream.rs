@@ -91,6 +91,10 @@ impl MemoryStream {
         self.checkpoint.prepared = self.prepared.iter().map(|(place, _)| place.clone()).collect();
         if let (Some(set), Some(gtid)) = (&mut self.checkpoint.gtids, &logged.gtid) {
             set.insert(gtid);
+            let mut shown = GtidSet::default();
+            shown.insert(gtid);
+            let unseen = self.checkpoint.unseen.take().map(|unseen| unseen.subtract(&shown));
+            self.checkpoint.unseen = unseen.filter(|unseen| !unseen.is_empty());
         }
         let parts = parts(done.as_deref().unwrap_or_default(), &self.capture, start);
         if parts.is_empty() {
@@ -111,7 +115,12 @@ impl MemoryStream {
         match &logged.kind {
             Kind::Plain => Ok(Some(logged.changes.clone())),
             Kind::Prepare(xid) => {
-                let place = PreparedXa { xid: xid.clone(), file_name: file_name.to_owned(), offset: logged.offset };
+                let place = PreparedXa {
+                    xid: xid.clone(),
+                    file_name: file_name.to_owned(),
+                    offset: logged.offset,
+                    gtid: logged.gtid.as_ref().map(ToString::to_string),
+                };
                 self.prepared.push((place, Some(logged.changes.clone())));
                 Ok(None)
             }
@@ -164,7 +173,8 @@ fn now(world: &World, epoch: u32) -> Checkpoint {
         let is_it = |logged: &&Arc<Logged>| logged.file == world.file && logged.kind == Kind::Prepare(xid.clone());
         let here = world.history.iter().rev().find(is_it);
         let (file_name, offset) = here.map_or((String::new(), 0), |logged| (world.file_name(logged.file), logged.offset));
-        PreparedXa { xid: xid.clone(), file_name, offset }
+        let gtid = here.and_then(|logged| logged.gtid.as_ref()).map(ToString::to_string);
+        PreparedXa { xid: xid.clone(), file_name, offset, gtid }
     });
     Checkpoint {
         server_uuid: world.server_uuid.clone(),
@@ -180,6 +190,8 @@ fn now(world: &World, epoch: u32) -> Checkpoint {
             crc: logged.crc,
         }),
         prepared: prepared.collect(),
+        left: Vec::new(),
+        unseen: None,
     }
 }
 
@@ -205,6 +217,15 @@ fn read_again(world: &World, name: &str, place: &PreparedXa) -> Result<Kept> {
 
 fn history(name: &str, reason: String) -> Error {
     Error::History { name: name.to_owned(), reason, remedy: "rebuild the tables of the source".to_owned(), lost: true }
+}
+
+/// What was received and does not stand below the place.
+fn unseen(world: &World, next: usize, received: Option<&GtidSet>) -> Option<GtidSet> {
+    let mut shown = GtidSet::default();
+    for gtid in world.history.iter().take(next).filter_map(|logged| logged.gtid.as_ref()) {
+        shown.insert(gtid);
+    }
+    received.map(|received| received.subtract(&shown)).filter(|unseen| !unseen.is_empty())
 }
 
 /// The place of a checkpoint in the server's history.
@@ -233,7 +254,8 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             check_last(world, name, &checkpoint)?;
             let place = checkpoint.position.0;
             let below = |logged: &&Arc<Logged>| (logged.file, logged.offset) < (place.file, place.offset);
-            (world.history.iter().take_while(below).count(), checkpoint, None)
+            let received = checkpoint.unseen.clone();
+            (world.history.iter().take_while(below).count(), checkpoint, received)
         }
         (Some(received), false) => {
             let known = |logged: &&Arc<Logged>| logged.gtid.as_ref().is_some_and(|gtid| received.contains(gtid));
@@ -242,7 +264,10 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             let position = Cut(BinlogPosition { epoch: checkpoint.position.0.epoch + 1, file, offset });
             let (file_name, received) = (world.file_name(file), Some(received.clone()));
             let server_uuid = world.server_uuid.clone();
-            (next, Checkpoint { server_uuid, file_name, position, last: None, ..checkpoint }, received)
+            let mut left = checkpoint.left.clone();
+            left.push(checkpoint.position);
+            let unseen = unseen(world, next, received.as_ref());
+            (next, Checkpoint { server_uuid, file_name, position, last: None, left, unseen, ..checkpoint }, received)
         }
     };
     if next < world.purged {

@@ -140,9 +140,15 @@ async fn unique_keys(control: &mut Control, place: &str) -> Result<Vec<IndexFact
 }
 
 async fn cascades(control: &mut Control, place: &str) -> Result<Vec<(String, String)>> {
+    let found = all_cascades(control, place).await?;
+    Ok(found.into_iter().map(|(_, name, rule)| (name, rule)).collect())
+}
+
+/// The foreign keys that change a child table by themselves: table, name, rule.
+pub(in crate::source) async fn all_cascades(control: &mut Control, place: &str) -> Result<Vec<(TableName, String, String)>> {
     let sql = format!(
-        "SELECT constraint_name AS n, update_rule AS u, delete_rule AS d FROM information_schema.referential_constraints \
-         WHERE {place} ORDER BY constraint_name"
+        "SELECT constraint_schema AS s, table_name AS t, constraint_name AS n, update_rule AS u, delete_rule AS d \
+         FROM information_schema.referential_constraints WHERE {place} ORDER BY constraint_schema, table_name, constraint_name"
     );
     let mut cascades = Vec::new();
     for row in control.rows(&sql).await? {
@@ -153,7 +159,8 @@ async fn cascades(control: &mut Control, place: &str) -> Result<Vec<(String, Str
             .map(|(event, rule)| format!("ON {event} {rule}"))
             .collect();
         if !active.is_empty() {
-            cascades.push((cell(control, &row, "n")?, active.join(" ")));
+            let table = TableName::new(cell(control, &row, "s")?, cell(control, &row, "t")?);
+            cascades.push((table, cell(control, &row, "n")?, active.join(" ")));
         }
     }
     Ok(cascades)

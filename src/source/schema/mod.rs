@@ -154,13 +154,35 @@ fn cascades(facts: &TableFacts, options: &TableOptions, traits: &ServerTraits) -
     if traits.writes_cascades || options.accept_cascades {
         return Vec::new();
     }
-    let problem = |(name, rule): &(String, String)| Problem {
+    facts.cascades.iter().map(|(name, rule)| unwritten(name, rule)).collect()
+}
+
+fn unwritten(name: &str, rule: &str) -> Problem {
+    Problem {
         reason: format!("foreign key {name} {rule}: this server does not write what it does to the table into the binlog"),
         remedy: "let the application delete the child rows, or set `cascades: accept` and be told of each difference; MySQL 9.6 \
                  and later write them with innodb_native_foreign_keys=OFF"
             .to_owned(),
-    };
-    facts.cascades.iter().map(problem).collect()
+    }
+}
+
+/// The tables whose foreign keys change them without a word in the binlog, as the server is set now.
+pub(super) async fn unwritten_cascades(
+    control: &mut Control,
+    tables: &[(TableName, TableOptions)],
+) -> Result<Vec<(TableName, Problem)>> {
+    let traits = ServerTraits::read(control).await?;
+    if traits.writes_cascades || tables.iter().all(|(_, options)| options.accept_cascades) {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for (table, name, rule) in facts::all_cascades(control, "true").await? {
+        let table = in_case(&table, traits.lower_case_names);
+        if tables.iter().any(|(known, options)| *known == table && !options.accept_cascades) {
+            found.push((table, unwritten(&name, &rule)));
+        }
+    }
+    Ok(found)
 }
 
 fn is_excluded(options: &TableOptions, name: &str) -> bool {

@@ -29,6 +29,8 @@ pub(super) enum EffectKind {
     Schema(String),
     /// Its rows were changed by a statement, which cannot be followed.
     Statement,
+    /// They may have been: the statement changed rows in its database by way of a view, a trigger or a function.
+    Around,
     /// The statement mentions it and is not understood.
     Unknown,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::change::{CapturedTable, Cut, TableSchema};
+use crate::source::binlog::query::Touched;
 
 fn capture(tables: &[(&str, KeyKind)]) -> Capture {
     let table = |(name, key_kind): &(&str, KeyKind)| {
@@ -23,9 +24,13 @@ fn capture(tables: &[(&str, KeyKind)]) -> Capture {
 }
 
 fn found(sql: &str) -> Vec<(String, &'static str)> {
+    found_in(sql, Touched::Named(Vec::new()))
+}
+
+fn found_in(sql: &str, touched: Touched) -> Vec<(String, &'static str)> {
     let capture =
         capture(&[("shop.orders", KeyKind::Primary), ("shop.order items", KeyKind::Unique), ("hr.people", KeyKind::Primary)]);
-    let query = Query { database: "shop".to_owned(), sql: sql.to_owned(), ..Query::default() };
+    let query = Query { database: "shop".to_owned(), sql: sql.to_owned(), touched, ..Query::default() };
     let mut found: Vec<_> = effects(&query, &capture, NameCase::Kept)
         .into_iter()
         .map(|effect| {
@@ -33,6 +38,7 @@ fn found(sql: &str) -> Vec<(String, &'static str)> {
                 EffectKind::Truncate => "truncate",
                 EffectKind::Schema(_) => "schema",
                 EffectKind::Statement => "statement",
+                EffectKind::Around => "around",
                 EffectKind::Unknown => "unknown",
             };
             (effect.table.to_string(), kind)
@@ -124,4 +130,19 @@ fn names_fold_where_the_server_folds_them() {
     let query = Query { database: "Shop".to_owned(), sql: "TRUNCATE ORDERS".to_owned(), ..Query::default() };
     assert_eq!(effects(&query, &capture, NameCase::Lower).len(), 1);
     assert_eq!(effects(&query, &capture, NameCase::Kept).len(), 0);
+}
+
+#[test]
+fn a_row_change_that_names_no_captured_table_concerns_all_that_it_may_have_reached() {
+    let named = |databases: &[&str]| Touched::Named(databases.iter().map(|database| (*database).to_owned()).collect());
+    let around = |sql: &str, touched: Touched| -> Vec<String> {
+        found_in(sql, touched).into_iter().map(|(table, kind)| format!("{table} {kind}")).collect()
+    };
+    assert_eq!(around("UPDATE hr_view SET a = 1", named(&["hr", "crm"])), ["hr.people around"]);
+    assert_eq!(around("SELECT `crm`.`f`()", named(&["hr"])), ["hr.people around"]);
+    assert_eq!(around("INSERT INTO crm.log VALUES (1)", named(&["crm"])), Vec::<String>::new());
+    assert_eq!(around("UPDATE hr.people SET a = 1", named(&["hr", "shop"])), ["hr.people statement"]);
+    assert_eq!(around("DELETE FROM x", Touched::Many).len(), 3);
+    assert_eq!(around("DELETE FROM x", Touched::Untold), ["shop.order items around", "shop.orders around"]);
+    assert_eq!(around("DELETE FROM hr.x", Touched::Untold).len(), 3);
 }

@@ -92,5 +92,5 @@ async fn settings_that_would_blind_us_are_refused() {
     let stream = bench.open_now(&[]).await;
     let with_gtids = Checkpoint { gtids: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1".parse().unwrap()), ..stream.checkpoint() };
     let opened = open(&bench.settings(), StreamFrom::Checkpoint(with_gtids), Capture::default()).await;
-    assert!(matches!(opened.err(), Some(Error::Setting { reason, .. }) if reason.contains("gtid_mode")));
+    assert!(matches!(opened.err(), Some(Error::History { lost: false, reason, .. }) if reason.contains("gtid_mode")));
 }

@@ -72,7 +72,7 @@ async fn another_server_is_taken_with_gtids_and_not_without() {
     let mut second = Bench::start(&["--server-id=2"]).await;
     second.run("DROP DATABASE d;\nRESET BINARY LOGS AND GTIDS").await;
     let error = refused(&second.settings(), checkpoint.clone()).await;
-    assert!(matches!(&error, Error::Connection { reason, .. } if reason.contains("lacks transactions")), "{error}");
+    assert!(matches!(&error, Error::History { lost: false, reason, .. } if reason.contains("lacks transactions")), "{error}");
     second
         .run(&format!(
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root', SOURCE_AUTO_POSITION=1, \
@@ -88,13 +88,17 @@ async fn another_server_is_taken_with_gtids_and_not_without() {
     assert_lost(&refused(&second.settings(), without).await, "server_uuid changed");
 
     second.run("STOP REPLICA;\nINSERT INTO d.a VALUES (5)").await;
+    let left = checkpoint.position;
     let mut stream = second.open_behind(checkpoint, &["a"]).await;
     assert_eq!(stream.checkpoint().position.0.epoch, 1);
+    assert_eq!(stream.checkpoint().left, [left]);
+    assert!(stream.checkpoint().unseen.is_some(), "all that was received is said to lie below the file's start");
     // Before anything of the new server was received, and after: the rest comes from both.
     let unmoved = stream.checkpoint();
     let seen = second.drain(&mut stream).await;
     let rows: Vec<_> = seen.iter().flat_map(Seen::rows).collect();
     assert_eq!(rows, ["a c 3", "a c 4", "a c 5"]);
+    assert_eq!(stream.checkpoint().unseen, None);
     let mut again = second.open_behind(unmoved, &["a"]).await;
     assert_eq!(second.drain(&mut again).await, seen);
     assert_eq!(again.checkpoint(), stream.checkpoint());

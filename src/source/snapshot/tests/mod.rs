@@ -302,7 +302,16 @@ async fn another_server_an_altered_table_and_a_busy_server_are_refused() {
 async fn since(settings: &Settings, gtids: Option<GtidSet>) -> Checkpoint {
     let sample = flushed(settings).await.unwrap();
     let position = Cut(BinlogPosition { epoch: 0, file: sample.file, offset: sample.offset });
-    Checkpoint { server_uuid: sample.server_uuid, file_name: sample.file_name, position, gtids, last: None, prepared: Vec::new() }
+    Checkpoint {
+        server_uuid: sample.server_uuid,
+        file_name: sample.file_name,
+        position,
+        gtids,
+        last: None,
+        prepared: Vec::new(),
+        left: Vec::new(),
+        unseen: None,
+    }
 }
 
 #[tokio::test]
