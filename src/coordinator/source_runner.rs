@@ -13,8 +13,8 @@ use crate::metadata::{Parked, Phase, SourceState};
 use crate::pipeline::write::Standing;
 use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, tail, targets};
 
-use super::attendant::{Attendant, cause, reached};
-use super::supervisor::Backoff;
+use super::attendant::{Attendant, reached};
+use super::supervisor::{Backoff, describe};
 use super::{Outcome, Settings, SourcePlan, WantedTable, reconcile, requests};
 
 type StandingsOf = BTreeMap<TableKey, (CancellationToken, watch::Receiver<Vec<watch::Receiver<Standing>>>)>;
@@ -22,18 +22,28 @@ type StandingsOf = BTreeMap<TableKey, (CancellationToken, watch::Receiver<Vec<wa
 /// Runs one source until cancelled, or until it has caught up.
 pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken) -> Outcome {
     let name = plan.name.clone();
-    let lease = match plan.rooms.metadata.acquire(&format!("source/{name}"), &settings.holder).await {
+    let mut lease = match plan.rooms.metadata.acquire(&format!("source/{name}"), &settings.holder).await {
         Ok(lease) => lease,
         Err(error) => return stopped(&name, &error.into()),
     };
-    let opened = Ledger::open(Arc::clone(&plan.rooms.metadata), lease.clone(), &name, Arc::clone(&plan.board)).await;
-    let ledger = match opened {
-        Ok(ledger) => Arc::new(ledger),
-        Err(error) => return stopped(&name, &error),
-    };
-    let mut outcome = match supervise(&plan, &ledger, &settings, &cancel).await {
-        Ok(()) => Outcome::default(),
-        Err(error) => stopped(&name, &error),
+    let (ledger, mut outcome) = loop {
+        let opened = Ledger::open(Arc::clone(&plan.rooms.metadata), lease.clone(), &name, Arc::clone(&plan.board)).await;
+        let ledger = match opened {
+            Ok(ledger) => Arc::new(ledger),
+            Err(error) => return stopped(&name, &error),
+        };
+        let error = match supervise(&plan, &ledger, &settings, &cancel).await {
+            Ok(()) => break (ledger, Outcome::default()),
+            Err(error) => error,
+        };
+        let Some(found) = error.ahead().filter(|found| settings.take_over && *found > lease.term) else {
+            break (ledger, stopped(&name, &error));
+        };
+        tracing::warn!(source = %name, %error, "taking over, as the operator says that no other daemon is alive");
+        lease = match plan.rooms.metadata.raise(&lease, found).await {
+            Ok(lease) => lease,
+            Err(error) => return stopped(&name, &error.into()),
+        };
     };
     for state in ledger.newest().await.into_iter().filter(|state| state.listed) {
         if let Phase::Parked { parked, .. } = state.phase {
@@ -49,17 +59,6 @@ pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken
 fn stopped(name: &str, error: &Error) -> Outcome {
     let (reason, remedy) = describe(error);
     Outcome { stopped: vec![(name.to_owned(), reason, remedy)], parked: Vec::new() }
-}
-
-fn describe(error: &Error) -> (String, String) {
-    let remedy = match error.remedy() {
-        Remedy::Park(remedy) | Remedy::Stop(remedy) => remedy,
-        Remedy::Retry => "it will be tried again".to_owned(),
-        Remedy::Fenced => "another daemon has taken over".to_owned(),
-    };
-    let cause = cause(error);
-    let reason = if cause.is_empty() { error.to_string() } else { format!("{error}: {cause}") };
-    (reason, remedy)
 }
 
 /// Starts the session anew after what may pass. What was refused at the very start ends the run: nobody waits for a typo.
@@ -79,7 +78,15 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
             Remedy::Stop(_) | Remedy::Park(_) if before_first || settings.until_caught_up => return Err(error),
             Remedy::Stop(_) | Remedy::Park(_) | Remedy::Retry => {}
         }
-        note(plan, ledger, &error).await?;
+        if let Err(unnoted) = note(plan, ledger, &error).await {
+            match unnoted.remedy() {
+                Remedy::Fenced => return Err(unnoted),
+                // A store that cannot be written to is what it was about, or comes on top of it: both are tried again.
+                _ => {
+                    tracing::error!(source = %plan.name, error = %unnoted, "why the source stands still could not be written down")
+                }
+            }
+        }
         let wait = backoff.wait(started.elapsed());
         tokio::select! {
             biased;
@@ -128,7 +135,7 @@ async fn session(
 ) -> Result<()> {
     plan.rooms.source.identity().await?;
     let target = plan.rooms.source.flushed().await?;
-    let wanted = reconcile::reconcile(plan, ledger).await?;
+    let wanted = reconcile::reconcile(plan, ledger, settings.take_over).await?;
     let captured: Vec<_> = wanted.iter().map(|table| (table.name.clone(), table.options.clone())).collect();
     check_server(&plan.rooms, &plan.name, &captured).await?;
     requests::take_up(plan, ledger, &wanted).await?;

@@ -86,6 +86,7 @@ impl Load {
                 remedy: "report this with the log".to_owned(),
             })??;
             self.rooms.metadata.chunk_done(self.ledger.lease(), &state, index, &done).await?;
+            self.ledger.works(&self.key).await?;
             self.board.snapshot_rows.fetch_add(done.rows, Ordering::Relaxed);
             if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.index == index) {
                 chunk.done = Some(done);
