@@ -9,13 +9,19 @@
 mod bank;
 mod changes;
 mod daemon;
+mod damaged_lake;
+mod divergences;
 #[path = "../servers/dump.rs"]
 mod dump;
 mod equality;
+mod full_disks;
 mod keeper;
 mod kills;
 mod lake;
 mod lifecycle;
+mod log_file;
+mod lost_stores;
+mod mount;
 mod scene;
 mod server;
 mod settings;
