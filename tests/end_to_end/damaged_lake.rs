@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::daemon::Daemon;
 use crate::equality::assert_equal;
 use crate::lake::Reader;
-use crate::scene::{LOOK_INTERVAL, Scene};
+use crate::scene::Scene;
 use crate::server::Server;
 
 const NAMES: [&str; 5] = ["fine", "newest", "between", "at_rest", "folder"];
@@ -111,10 +111,9 @@ async fn commits_deleted_by_hand_and_a_folder_that_is_gone_park_their_tables_alo
     let mut daemon = Daemon::start(scene);
     daemon.wait_live_again(&stage.tables);
     stage.insert(8).await;
-    while !stage.tables.iter().all(|table| scene.status().table(table).is_some_and(|entry| entry["rows"] == 8)) {
-        assert!(daemon.runs(), "the daemon ended");
-        std::thread::sleep(LOOK_INTERVAL);
-    }
+    daemon.wait_for("commits of all tables", |status| {
+        stage.tables.iter().all(|table| status.table(table).is_some_and(|entry| entry["rows"] == 8))
+    });
     daemon.stop();
     scene.catch_up();
     assert_equal(scene, stage.server, &stage.tables).await;

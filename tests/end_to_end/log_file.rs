@@ -167,7 +167,8 @@ impl LogFile {
             first += block.entries.len() as i64;
             self.store(block);
         }
-        self.connection.execute("UPDATE partitions SET end_offset = end_offset - 1 WHERE topic_id = ?1", [topic]).unwrap();
+        let sql = "UPDATE partitions SET end_offset = end_offset - 1, last_position = ?2 WHERE topic_id = ?1";
+        self.connection.execute(sql, (topic, last)).unwrap();
         self.connection.execute_batch("COMMIT").unwrap();
         let state = Connection::open(&self.state).unwrap();
         let sql = "UPDATE topic_ends SET end_offset = end_offset - 1 WHERE topic = ?1";

@@ -48,10 +48,6 @@ fn assert_does_not_begin(scene: &Scene, words: &[&str]) {
     }
 }
 
-fn take_over(scene: &Scene) -> crate::scene::Ended {
-    scene.run(&["run", "--until-caught-up", "--take-over"])
-}
-
 fn count(files: &[String]) -> u64 {
     Reader::start().query("SELECT count(*) FROM t", &[("t", files)])[0][0].as_u64().unwrap()
 }
@@ -76,7 +72,7 @@ async fn a_lost_metadata_store_is_noticed_and_everything_is_built_anew_beside_th
     // Terms grow with every start: no number of starts makes the daemon begin by itself.
     assert_does_not_begin(&scene, &["generation 1"]);
     assert_eq!(count(&readable), 3, "what readers had is as it was");
-    let ended = take_over(&scene);
+    let ended = scene.take_over();
     assert_eq!(ended.code, Some(0), "{}", ended.text());
     assert!(tables.iter().all(|table| are_of(&scene, table, "g0002")), "{:?}", scene.files("lost_state.one"));
     assert_eq!(count(&readable), 3, "files that a reader may have planned on stay");
@@ -90,7 +86,7 @@ async fn a_lost_metadata_store_is_noticed_and_everything_is_built_anew_beside_th
     std::fs::remove_dir_all(scene.path("state")).unwrap();
     insert(server, &tables, 6).await;
     assert_does_not_begin(&scene, &["generation 2"]);
-    let ended = take_over(&scene);
+    let ended = scene.take_over();
     assert_eq!(ended.code, Some(0), "{}", ended.text());
     assert!(tables.iter().all(|table| are_of(&scene, table, "g0003")), "{:?}", scene.files("lost_state.one"));
     insert(server, &tables, 7).await;
@@ -122,7 +118,7 @@ async fn a_metadata_store_from_an_old_backup_goes_on_at_the_lakes_offsets() {
     backup.iter().for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
     assert_does_not_begin(&scene, &["which is at term 2"]);
     assert_eq!(count(&scene.files("restored.kept")), 5, "readers keep what they had");
-    let ended = take_over(&scene);
+    let ended = scene.take_over();
     assert_eq!(ended.code, Some(1), "{}", ended.text());
     let status = scene.status();
     let rebuilt = status.parked("restored.rebuilt").unwrap_or_else(|| panic!("{}", ended.text()));

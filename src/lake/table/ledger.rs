@@ -238,8 +238,7 @@ impl Ledger {
 
     /// Takes in a record that the log holds, after the look that tells a suspended writer that it was one.
     async fn accept(&mut self, record: &Record) -> Result<()> {
-        let follows =
-            record.seq == 1 || planted(Mistake::SuspendedWriterGoesOn) || self.log.has(record.seq - 1).await?;
+        let follows = record.seq == 1 || planted(Mistake::SuspendedWriterGoesOn) || self.log.has(record.seq - 1).await?;
         if !follows && self.log.goes_on_behind(record.seq).await? {
             return Err(self.fenced(format!("record {} has expired: this writer was suspended", record.seq - 1)));
         }
