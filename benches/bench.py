@@ -28,6 +28,7 @@ REPOSITORY = HERE.parent
 SERVERS = REPOSITORY / "tests" / "servers"
 BINARY = os.environ.get("BENCH_BINARY", str(REPOSITORY / "target/release/binlake"))
 CHANGES_PER_ROUND, TRANSACTIONS_PER_ROUND, LOADERS = 13, 3, 4
+UPDATE_ROUNDS = 6
 SERVER_OPTIONS = [
     "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=2G", "--innodb-doublewrite=OFF",
     "--innodb-redo-log-capacity=2G", "--max-binlog-size=1G",
@@ -84,13 +85,13 @@ class Server:
 class Job:
     """One binlake with a state of its own."""
 
-    def __init__(self, work, server, name, table, mode, snapshot="{parallel: 2}"):
+    def __init__(self, work, server, name, table, mode, snapshot="{parallel: 2}", check="rows"):
         self.directory = work / name
         self.directory.mkdir()
         self.table = table
         (self.directory / "binlake.yaml").write_text(
             f"state: sqlite:state/binlake.db\nscratch: state/scratch\nchangelog: {{kind: local, dir: state/changelog}}\n"
-            f"lake: {{url: 'file:lake', datetime_zone: UTC}}\n"
+            f"lake: {{url: 'file:lake', datetime_zone: UTC, check: {check}}}\n"
             f"sources:\n  - name: {name}\n    url: mysql://root@127.0.0.1:{server.port}\n    snapshot: {snapshot}\n"
             f"    tables: [{{table: {table}, mode: {mode}}}]\n"
         )
@@ -209,6 +210,35 @@ def backlog(report, work, server, changes):
     report.add(names[0], "Debezium, JSON, records dropped", count, peer.take(count))
 
 
+def checks(report, work, server, changes):
+    """What `lake.check: rows` costs beside `keys` (promise 11): nothing but updates of rows that the mirror holds, the dearest case.
+
+    Both catch up with the same changes in turn, so that what else the machine does meets both."""
+    name = "updates to mirror"
+    if not report.wants(name):
+        return
+    each = max(changes // UPDATE_ROUNDS // 1000, 1) * 1000
+    server.sql(f"CREATE TABLE checked LIKE w1; SET SESSION sql_log_bin = 0; CALL fill_w1(500000000, {each})")
+    server.sql("SET SESSION sql_log_bin = 0; INSERT INTO checked SELECT * FROM w1 WHERE id >= 500000000")
+    jobs = {check: Job(work, server, f"check_{check}", "bench.checked", "mirror", check=check) for check in ("rows", "keys")}
+    for job in jobs.values():
+        job.catch_up()
+    sums = {check: {"seconds": 0.0, "cpu_seconds": 0.0, "rss_kib": 0} for check in jobs}
+    for number in range(UPDATE_ROUNDS):
+        say(f"updating {each:,} rows, round {number + 1} of {UPDATE_ROUNDS}")
+        for base in range(500_000_000, 500_000_000 + each, 1000):
+            server.sql(f"UPDATE checked SET k = k + 1, note = CONCAT('changed {number} of ', id) WHERE id >= {base} AND id < {base + 1000}")
+        for check in ("rows", "keys") if number % 2 == 0 else ("keys", "rows"):
+            figures = jobs[check].catch_up()
+            total = sums[check]
+            total["seconds"] += figures["seconds"]
+            total["cpu_seconds"] += figures["cpu_seconds"]
+            total["rss_kib"] = max(total["rss_kib"], figures["rss_kib"])
+    for check, figures in sums.items():
+        report.add(name, f"binlake, check: {check}", each * UPDATE_ROUNDS, figures)
+    say(f"check: rows costs {sums['rows']['cpu_seconds'] / sums['keys']['cpu_seconds'] - 1:+.1%} CPU beside keys")
+
+
 def main():
     changes = int(os.environ.get("BENCH_ROWS", "5200000"))
     if not pathlib.Path(BINARY).is_file():
@@ -219,6 +249,7 @@ def main():
         server.sql((HERE / "tables.sql").read_text(), database=None)
         snapshots(report, work, server, changes - changes // 5 // 1000 * 1000)
         backlog(report, work, server, changes)
+        checks(report, work, server, changes)
         report.print()
     finally:
         if server:

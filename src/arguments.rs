@@ -63,6 +63,10 @@ pub(crate) enum Command {
         /// Takes the source's position now, works until every table covers it, and ends.
         #[arg(long)]
         until_caught_up: bool,
+        /// Goes on with a lake and a change log that are ahead of the metadata store (lost, or restored from an old backup). Only where
+        /// no other daemon is alive.
+        #[arg(long)]
+        take_over: bool,
     },
     /// Phase, progress, positions and lag of every table; works with the daemon up or down.
     Status {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::change::failure::advice_on_place;
 use crate::change::{CellError, ChangePosition, Failure, LogOffset, Remedy, Term};
 
 pub mod chain;
@@ -276,6 +277,16 @@ impl Failure for Error {
                 Remedy::Stop("stop the other binlake, or give this one a `changelog.dir` of its own".to_owned())
             }
             Self::Format { .. } => Remedy::Stop("run the binlake version that wrote it, or a later one".to_owned()),
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Storage { path, reason } => advice_on_place(&format!("the change log ({path})"), reason),
+            Self::Full { .. } => {
+                Some("let the writers go on, or give `changelog.max_bytes` more: it goes on by itself".to_owned())
+            }
+            _ => None,
         }
     }
 }

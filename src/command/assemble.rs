@@ -219,13 +219,14 @@ impl Assembled {
     }
 
     /// How the coordinator runs.
-    pub(crate) fn coordinator_settings(&self, until_caught_up: bool) -> coordinator::Settings {
+    pub(crate) fn coordinator_settings(&self, until_caught_up: bool, take_over: bool) -> coordinator::Settings {
         coordinator::Settings {
             holder: holder(),
             backoff: Duration::from_millis(200),
             backoff_max: Duration::from_secs(15),
             request_every: REQUEST_EVERY,
             until_caught_up,
+            take_over,
         }
     }
 }
@@ -235,6 +236,9 @@ fn holder() -> String {
     format!("pid {}", std::process::id())
 }
 
+/// How the names of what batches and transactions spill begin.
+const SPILLED: [&str; 2] = ["batch-", "transaction-"];
+
 /// Makes the scratch directory, empty: what a predecessor spilled is of no use to anyone.
 fn empty(scratch: &Path) -> Result<(), Failed> {
     let failed = |error: std::io::Error| Failed(format!("scratch {}: {error}", scratch.display()));
@@ -243,7 +247,7 @@ fn empty(scratch: &Path) -> Result<(), Failed> {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Only what we make: a directory that was named by mistake keeps its content.
-        if name.starts_with("binlake-") {
+        if SPILLED.iter().any(|ours| name.starts_with(ours)) {
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.map_err(failed)?;
         }
     }

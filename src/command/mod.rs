@@ -25,7 +25,9 @@ pub(crate) async fn dispatch(arguments: Arguments) -> ExitCode {
             start_log(log, "warn");
             check::run(&file.config, &check::Options { offline, strict, json, print_config }).await
         }
-        Command::Run { file, until_caught_up } => run::run(&file.config, until_caught_up, log).await,
+        Command::Run { file, until_caught_up, take_over } => {
+            run::run(&file.config, &run::Options { until_caught_up, take_over }, log).await
+        }
         Command::Status { file, json } => {
             start_log(log, "warn");
             status::run(&file.config, json).await

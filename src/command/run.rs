@@ -14,8 +14,17 @@ use crate::arguments::LogFormat;
 /// How long a stop may take; what is not committed by then is abandoned, and done again at the next start.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// What is asked for.
+pub(crate) struct Options {
+    /// Ends when every table covers the position of the start.
+    pub(crate) until_caught_up: bool,
+    /// Goes on above the terms of whoever wrote the lake before.
+    pub(crate) take_over: bool,
+}
+
 /// Runs the daemon.
-pub(crate) async fn run(config: &Path, until_caught_up: bool, log: LogFormat) -> Outcome {
+pub(crate) async fn run(config: &Path, options: &Options, log: LogFormat) -> Outcome {
+    let until_caught_up = options.until_caught_up;
     start_log(log, "info");
     // Before anything that takes time: until then a signal would end the process without a word.
     let mut signals = Signals::new()?;
@@ -30,7 +39,7 @@ pub(crate) async fn run(config: &Path, until_caught_up: bool, log: LogFormat) ->
     };
     let cancel = CancellationToken::new();
     let plans = rooms.plans(until_caught_up)?;
-    let settings = rooms.coordinator_settings(until_caught_up);
+    let settings = rooms.coordinator_settings(until_caught_up, options.take_over);
     let boards = plans.iter().map(|plan| std::sync::Arc::clone(&plan.board)).collect();
     let drawing = tokio::spawn(progress::draw(boards, cancel.clone()));
     let mut working = tokio::spawn(coordinator::run(plans, settings, cancel.clone()));

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use binlake::change::Cut;
+use binlake::coordinator::supervisor::describe;
 use binlake::lake::Committed;
-use binlake::metadata::{ChunkState, Phase, Published, SourceState, TableState};
-use binlake::pipeline::targets;
+use binlake::metadata::{ChunkState, Parked, Phase, Published, SourceState, TableState};
+use binlake::pipeline::{self, targets};
 use binlake::source::{Checkpoint, Sample};
 use serde::Serialize;
 
@@ -105,10 +106,13 @@ async fn source_report(rooms: &Assembled, source: &AssembledSource) -> Result<So
     };
     let published = state.as_ref().and_then(|state| state.published.clone());
     let lag = lag_seconds(rooms.now_ms(), state.as_ref(), published.as_ref(), checkpoint.as_ref(), end.as_ref());
+    let troubles = rooms.metadata.troubles(&source.name).await.map_err(|error| Failed::from_failure(&error))?;
     let mut tables = Vec::new();
     for table in rooms.metadata.tables(&source.name).await.map_err(|error| Failed::from_failure(&error))? {
         if table.listed {
-            tables.push(table_report(rooms, &table, lag).await?);
+            let of_table = |(name, generation, _): &&(_, u32, Parked)| (name, generation) == (&table.table, &table.generation);
+            let trouble = troubles.iter().find(of_table).map(|(_, _, trouble)| trouble);
+            tables.push(table_report(rooms, &table, trouble, lag).await?);
         }
     }
     let stopped = state.as_ref().and_then(|state| state.stopped.clone());
@@ -152,13 +156,22 @@ fn age(now_ms: u64, time_us: i64) -> f64 {
     ((now_ms as f64) / 1e3 - (time_us as f64) / 1e6).max(0.0)
 }
 
-async fn table_report(rooms: &Assembled, table: &TableState, lag: Option<f64>) -> Result<TableReport, Failed> {
+async fn table_report(
+    rooms: &Assembled,
+    table: &TableState,
+    trouble: Option<&Parked>,
+    lag: Option<f64>,
+) -> Result<TableReport, Failed> {
     let failure = |error: &binlake::metadata::Error| Failed::from_failure(error);
     let chunks = rooms.metadata.chunks(&table.source, &table.table, table.generation).await.map_err(|error| failure(&error))?;
     let specs = targets::targets(table);
-    let committed = match specs.first() {
-        Some(spec) => rooms.lake.published(&spec.name).await.map_err(|error| Failed::from_failure(&error))?,
-        None => None,
+    // A lake table that cannot be read is one table's matter: the others are shown all the same.
+    let (committed, unreadable) = match specs.first() {
+        Some(spec) => match rooms.lake.published(&spec.name).await {
+            Ok(committed) => (committed, None),
+            Err(error) => (None, Some(pipeline::Error::from(error))),
+        },
+        None => (None, None),
     };
     let covered = covered(rooms, table, committed.as_ref()).await?;
     let point = committed.as_ref().and_then(|committed| committed.point.clone());
@@ -167,12 +180,8 @@ async fn table_report(rooms: &Assembled, table: &TableState, lag: Option<f64>) -
         (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
         _ => None,
     };
-    let (reason, remedy) = match &table.phase {
-        Phase::Parked { parked, .. } => (Some(parked.reason.clone()), Some(parked.remedy.clone())),
-        Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. } | Phase::Paused { .. } => {
-            (None, None)
-        }
-    };
+    let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
+    let (reason, remedy) = shown.or_else(|| unreadable.as_ref().map(describe)).unzip();
     let phase = match (&table.phase, table.generation > 1 && committed.is_some()) {
         (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. }, true) => "rebuilding".to_owned(),
         (phase, _) => phase.to_string(),

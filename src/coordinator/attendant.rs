@@ -15,7 +15,7 @@ use crate::pipeline::load::Load;
 use crate::pipeline::write::{Standing, Write};
 use crate::pipeline::{Error, Ledger, Result, TableKey, targets};
 
-use super::supervisor::Backoff;
+use super::supervisor::{Backoff, describe};
 use super::{Settings, SourcePlan};
 
 /// Where a table's lake tables stand, for those who wait for them.
@@ -193,7 +193,12 @@ impl Attendant {
         }
         match error.remedy() {
             Remedy::Retry => {
-                tracing::warn!(table = %self.key, %error, cause = cause(&error), wait_ms = wait.as_millis() as u64, "will be tried again");
+                let (reason, remedy) = describe(&error);
+                tracing::warn!(table = %self.key, reason, remedy, wait_ms = wait.as_millis() as u64, "will be tried again");
+                let trouble = Parked { reason, remedy, resumable: true, at_ms: self.plan.rooms.clock.now_ms() };
+                if let Err(error) = self.ledger.in_trouble(&self.key, trouble).await {
+                    tracing::warn!(table = %self.key, %error, "the trouble could not be written down");
+                }
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => {}
@@ -206,35 +211,26 @@ impl Attendant {
                 cancel.cancelled().await;
                 Ok(())
             }
+            // A generation that the metadata store does not know of: it is older than the lake.
+            Remedy::Fenced if error.is_replaced() => self.park(&error, "run `binlake rebuild` for it".to_owned()).await,
             Remedy::Fenced => Err(error),
-            Remedy::Park(remedy) | Remedy::Stop(remedy) => {
-                tracing::error!(table = %self.key, reason = %error, remedy, phase = "parked", "phase");
-                let at_ms = self.plan.rooms.clock.now_ms();
-                let state =
-                    self.ledger.park(&self.key, Parked { reason: error.to_string(), remedy, resumable: true, at_ms }).await?;
-                targets::set_active(&self.plan.rooms, &state, false).await
-            }
+            Remedy::Park(remedy) | Remedy::Stop(remedy) => self.park(&error, remedy).await,
         }
+    }
+
+    async fn park(&self, error: &Error, remedy: String) -> Result<()> {
+        let (reason, _) = describe(error);
+        tracing::error!(table = %self.key, reason, remedy, phase = "parked", "phase");
+        let at_ms = self.plan.rooms.clock.now_ms();
+        let state = self.ledger.park(&self.key, Parked { reason, remedy, resumable: true, at_ms }).await?;
+        self.ledger.works(&self.key).await?;
+        targets::set_active(&self.plan.rooms, &state, false).await
     }
 
     async fn is_superseded(&self) -> bool {
         let newest = self.ledger.newest().await.into_iter().find(|state| state.table == self.key.table);
         newest.is_none_or(|newest| newest.generation > self.key.generation)
     }
-}
-
-/// The chain of causes behind an error, for the log.
-pub fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut source = error.source();
-    while let Some(error) = source {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 fn work(state: &TableState) -> Work {

@@ -82,6 +82,8 @@ pub struct Settings {
     pub request_every: Duration,
     /// Work until every table covers the source's position at the start, then end.
     pub until_caught_up: bool,
+    /// The operator says that no other daemon is alive: go on above whatever terms the lake and the change log have seen.
+    pub take_over: bool,
 }
 
 /// What stands still at the end.

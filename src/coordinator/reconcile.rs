@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt};
+
 use crate::change::{Failure, KeyKind, Remedy, TableName, TableSchema};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
+use crate::pipeline::past::{self, Past};
 use crate::pipeline::{Error, Ledger, Result, TableKey, TableOptions, targets};
 
 use super::{SourcePlan, WantedTable};
@@ -16,16 +19,18 @@ use super::{SourcePlan, WantedTable};
 ///
 /// # Errors
 /// [`Error::Table`] with every mistake of the list: a named table that is not there, two tables into one name.
-pub async fn reconcile(plan: &SourcePlan, ledger: &Ledger) -> Result<Vec<WantedTable>> {
+pub async fn reconcile(plan: &SourcePlan, ledger: &Ledger, take_over: bool) -> Result<Vec<WantedTable>> {
     let states = ledger.newest().await;
     let mut names: BTreeSet<TableName> = plan.rooms.source.tables().await?.into_iter().collect();
     names.extend(states.iter().map(|state| state.table.clone()));
     let names: Vec<TableName> = names.into_iter().collect();
     let wanted = (plan.resolver)(&names).map_err(|mistakes| Error::List { source_name: plan.name.clone(), mistakes })?;
-    for table in &wanted {
+    // Before anything is touched.
+    let pasts = compare_with_past(plan, ledger, &wanted, &states, take_over).await?;
+    for (table, past) in wanted.iter().zip(&pasts) {
         match states.iter().find(|state| state.table == table.name) {
             None => insert_new(plan, ledger, table, 1).await?,
-            Some(state) => keep(plan, ledger, table, state).await?,
+            Some(state) => keep(plan, ledger, table, state, past).await?,
         }
     }
     for state in states.iter().filter(|state| state.listed && !wanted.iter().any(|table| table.name == state.table)) {
@@ -34,8 +39,47 @@ pub async fn reconcile(plan: &SourcePlan, ledger: &Ledger) -> Result<Vec<WantedT
     Ok(wanted)
 }
 
-/// A table's first generation, or the next: parked at once where it cannot be captured.
+/// Tables looked at at a time.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// What the lake and the change log remember of every table.
+///
+/// # Errors
+/// [`Error::Ahead`] when they were written under a term that this store never gave, or, unless the operator says that he knows, when
+/// the lake holds a table of which it knows nothing.
+async fn compare_with_past(
+    plan: &SourcePlan,
+    ledger: &Ledger,
+    wanted: &[WantedTable],
+    states: &[TableState],
+    take_over: bool,
+) -> Result<Vec<Past>> {
+    let looks = wanted.iter().map(|table| past::of(&plan.rooms, &table.mode, &table.into, &table.topic));
+    let pasts: Vec<Past> = futures::stream::iter(looks.collect::<Vec<_>>()).buffered(LOOKS_AT_ONCE).try_collect().await?;
+    let ours = ledger.lease().term;
+    let highest = pasts.iter().map(|past| past.term).max().unwrap_or_default();
+    let ahead = |(table, past): &(&WantedTable, &Past)| {
+        let unknown = past.generation > 0 && !states.iter().any(|state| state.table == table.name);
+        past.term > ours || (unknown && !take_over)
+    };
+    match wanted.iter().zip(&pasts).find(ahead) {
+        None => Ok(pasts),
+        Some((table, past)) => Err(Error::Ahead {
+            what: format!(
+                "{} (lake table {}.{}, generation {}, term {})",
+                table.name, table.into.0, table.into.1, past.generation, past.term
+            ),
+            found: highest,
+            ours,
+        }),
+    }
+}
+
+/// A table's next generation, `generation` or higher: the lake must have no trace of it. Parked at once where it cannot be captured.
 pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, generation: u32) -> Result<()> {
+    let past = past::of(&plan.rooms, &table.mode, &table.into, &table.topic).await?;
+    let wanted = generation;
+    let generation = wanted.max(past.generation + 1);
     let mut state = TableState {
         source: plan.name.clone(),
         table: table.name.clone(),
@@ -76,7 +120,13 @@ pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable,
             Remedy::Retry | Remedy::Stop(_) | Remedy::Fenced => return Err(error.into()),
         },
     }
-    ledger.insert(state).await
+    ledger.insert(state).await?;
+    // One of this number that was never captured, in a store that is older than the lake.
+    let stale = TableKey { table: table.name.clone(), generation: wanted };
+    match generation > wanted && ledger.get(&stale).await.is_some() {
+        true => ledger.remove(&stale).await,
+        false => Ok(()),
+    }
 }
 
 /// Whether the table lacks nothing but a key: of a table that the list names this is a mistake of the list.
@@ -85,11 +135,11 @@ async fn only_keyless(plan: &SourcePlan, table: &WantedTable) -> bool {
     !table.options.keyless_allowed && plan.rooms.source.describe(&table.name, &options).await.is_ok()
 }
 
-async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &TableState) -> Result<()> {
+async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &TableState, past: &Past) -> Result<()> {
     let key = TableKey { table: state.table.clone(), generation: state.generation };
     let parked = state.phase.parked().is_some();
-    if state.capture == CaptureState::Wanted && parked {
-        // It was never captured: whatever was in the way may be gone.
+    if state.capture == CaptureState::Wanted && (parked || past.generation >= state.generation) {
+        // It was never captured: whatever was in the way may be gone. What the lake may have of it is another capture's.
         return insert_new(plan, ledger, table, state.generation).await;
     }
     if matches!(state.capture, CaptureState::Ended { .. }) && !parked {

@@ -14,8 +14,8 @@ use crate::pipeline::tail::{self, Tail};
 use crate::pipeline::write::Standing;
 use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, other_server, targets};
 
-use super::attendant::{Attendant, cause, reached};
-use super::supervisor::Backoff;
+use super::attendant::{Attendant, reached};
+use super::supervisor::{Backoff, describe};
 use super::{Outcome, Settings, SourcePlan, WantedTable, lookout, reconcile, requests};
 
 type StandingsOf = BTreeMap<TableKey, (CancellationToken, watch::Receiver<Vec<watch::Receiver<Standing>>>)>;
@@ -23,18 +23,28 @@ type StandingsOf = BTreeMap<TableKey, (CancellationToken, watch::Receiver<Vec<wa
 /// Runs one source until cancelled, or until it has caught up.
 pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken) -> Outcome {
     let name = plan.name.clone();
-    let lease = match plan.rooms.metadata.acquire(&format!("source/{name}"), &settings.holder).await {
+    let mut lease = match plan.rooms.metadata.acquire(&format!("source/{name}"), &settings.holder).await {
         Ok(lease) => lease,
         Err(error) => return stopped(&name, &error.into()),
     };
-    let opened = Ledger::open(Arc::clone(&plan.rooms.metadata), lease.clone(), &name, Arc::clone(&plan.board)).await;
-    let ledger = match opened {
-        Ok(ledger) => Arc::new(ledger),
-        Err(error) => return stopped(&name, &error),
-    };
-    let mut outcome = match supervise(&plan, &ledger, &settings, &cancel).await {
-        Ok(()) => Outcome::default(),
-        Err(error) => stopped(&name, &error),
+    let (ledger, mut outcome) = loop {
+        let opened = Ledger::open(Arc::clone(&plan.rooms.metadata), lease.clone(), &name, Arc::clone(&plan.board)).await;
+        let ledger = match opened {
+            Ok(ledger) => Arc::new(ledger),
+            Err(error) => return stopped(&name, &error),
+        };
+        let error = match supervise(&plan, &ledger, &settings, &cancel).await {
+            Ok(()) => break (ledger, Outcome::default()),
+            Err(error) => error,
+        };
+        let Some(found) = error.ahead().filter(|found| settings.take_over && *found > lease.term) else {
+            break (ledger, stopped(&name, &error));
+        };
+        tracing::warn!(source = %name, %error, "taking over, as the operator says that no other daemon is alive");
+        lease = match plan.rooms.metadata.raise(&lease, found).await {
+            Ok(lease) => lease,
+            Err(error) => return stopped(&name, &error.into()),
+        };
     };
     for state in ledger.newest().await.into_iter().filter(|state| state.listed) {
         if let Phase::Parked { parked, .. } = state.phase {
@@ -50,17 +60,6 @@ pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken
 fn stopped(name: &str, error: &Error) -> Outcome {
     let (reason, remedy) = describe(error);
     Outcome { stopped: vec![(name.to_owned(), reason, remedy)], parked: Vec::new() }
-}
-
-fn describe(error: &Error) -> (String, String) {
-    let remedy = match error.remedy() {
-        Remedy::Park(remedy) | Remedy::Stop(remedy) => remedy,
-        Remedy::Retry => "it will be tried again".to_owned(),
-        Remedy::Fenced => "another daemon has taken over".to_owned(),
-    };
-    let cause = cause(error);
-    let reason = if cause.is_empty() { error.to_string() } else { format!("{error}: {cause}") };
-    (reason, remedy)
 }
 
 /// How far the sessions of a run have come.
@@ -82,7 +81,7 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
             Err(error) => error,
         };
         if so_far.rebuild_asked
-            && lookout::stands_still_for(ledger, &describe(&error).0).await?
+            && lookout::stands_still_for(ledger, &describe(&error).0).await.unwrap_or(false)
             && let Some(given_up) = error.given_up()
         {
             error = given_up;
@@ -94,7 +93,15 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
             Remedy::Stop(_) | Remedy::Park(_) => so_far.before_first || settings.until_caught_up,
             Remedy::Retry => false,
         };
-        note(plan, ledger, &error).await?;
+        if let Err(unnoted) = note(plan, ledger, &error).await {
+            match unnoted.remedy() {
+                Remedy::Fenced => return Err(unnoted),
+                // A store that cannot be written to is what it was about, or comes on top of it: both are tried again.
+                _ => {
+                    tracing::error!(source = %plan.name, error = %unnoted, "why the source stands still could not be written down")
+                }
+            }
+        }
         if ends {
             return Err(error);
         }
@@ -149,7 +156,7 @@ async fn session(
 ) -> Result<()> {
     so_far.rebuild_asked = false;
     plan.rooms.source.identity().await?;
-    let wanted = reconcile::reconcile(plan, ledger).await?;
+    let wanted = reconcile::reconcile(plan, ledger, settings.take_over).await?;
     let captured: Vec<_> = wanted.iter().map(|table| (table.name.clone(), table.options.clone())).collect();
     check_server(&plan.rooms, &plan.name, &captured).await?;
     so_far.rebuild_asked = requests::take_up(plan, ledger, &wanted).await?;

@@ -1,8 +1,22 @@
-//! Backoff: how long a worker that failed waits before it is started again.
+//! What a failure means to those who look on, and how long a worker that failed waits before it is started again.
 
 use std::time::Duration;
 
 use crate::trial;
+
+use crate::change::failure::all_said;
+use crate::change::{Failure, Remedy};
+use crate::pipeline::Error;
+
+/// Reason and remedy of an error, as people are shown them.
+pub fn describe(error: &Error) -> (String, String) {
+    let remedy = match error.remedy() {
+        Remedy::Park(remedy) | Remedy::Stop(remedy) => remedy,
+        Remedy::Retry => error.advice().unwrap_or_else(|| "it will be tried again".to_owned()),
+        Remedy::Fenced => "another daemon has taken over".to_owned(),
+    };
+    (all_said(error), remedy)
+}
 
 /// Doubling waits with jitter; a worker that ran for long enough starts over.
 #[derive(Debug, Clone)]

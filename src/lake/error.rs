@@ -1,5 +1,6 @@
 //! What can go wrong in the lake, with what the operator does about it.
 
+use crate::change::failure::{advice_on_place, all_said};
 use crate::change::{ChangePosition, Failure, Remedy, Term};
 
 /// What can go wrong in the lake.
@@ -40,6 +41,16 @@ pub enum Error {
         term: Term,
         /// What was found.
         reason: String,
+    },
+    /// Readers were switched to a later generation.
+    #[error("lake table {table}: generation {generation} was replaced: readers were switched to generation {by}")]
+    Replaced {
+        /// The table.
+        table: String,
+        /// Ours.
+        generation: u32,
+        /// Theirs.
+        by: u32,
     },
     /// The commit log does not hold together: a record is missing, unreadable or of a newer format.
     #[error("lake table {table}: commit log {path}: {reason}")]
@@ -91,7 +102,7 @@ impl Failure for Error {
     fn remedy(&self) -> Remedy {
         match self {
             Self::Store { .. } | Self::Scratch { .. } => Remedy::Retry,
-            Self::Fenced { .. } => Remedy::Fenced,
+            Self::Fenced { .. } | Self::Replaced { .. } => Remedy::Fenced,
             Self::File { .. } | Self::Log { .. } => {
                 Remedy::Park("the lake table was damaged from outside: run `binlake rebuild` for it".to_owned())
             }
@@ -100,6 +111,14 @@ impl Failure for Error {
             }
             Self::Value { remedy, .. } => Remedy::Park(remedy.clone()),
             Self::Unsuitable { .. } => Remedy::Stop("use a store with put-if-absent".to_owned()),
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Store { path, .. } => advice_on_place(&format!("the lake ({path})"), &all_said(self)),
+            Self::Scratch { path, .. } => advice_on_place(&format!("`scratch` ({path})"), &all_said(self)),
+            _ => None,
         }
     }
 }

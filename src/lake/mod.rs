@@ -196,6 +196,15 @@ pub struct Committed {
     pub zero_dates: BTreeMap<String, u64>,
 }
 
+/// What a lake knows of a table's past, whatever became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traces {
+    /// The highest generation that anything was ever written for and is still there.
+    pub generation: u32,
+    /// The highest term in their commit logs.
+    pub term: Term,
+}
+
 /// One entry of a table's history, for `explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
@@ -313,6 +322,8 @@ pub trait Lake: Send + Sync {
     async fn committed(&self, name: &LakeName, generation: u32) -> Result<Option<Committed>>;
     /// The paths (absolute, or URLs) of the published generation's live files.
     async fn files(&self, name: &LakeName) -> Result<Vec<String>>;
+    /// What is there of a table; None if there is nothing.
+    async fn traces(&self, name: &LakeName) -> Result<Option<Traces>>;
     /// The commit records that are still there, oldest first.
     async fn history(&self, name: &LakeName, generation: u32) -> Result<Vec<HistoryEntry>>;
 }

@@ -1,5 +1,6 @@
 //! The lake on an object store: local files, or memory for tests and simulations. Both are the same code over another store.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::chunk::ParquetChunk;
-use super::log::{CommitLog, generations, table_object};
+use super::log::{CommitLog, generation_of, generations, table_folder, table_object};
 use super::store::{LakeStore, Put, Settle};
 use super::table::ledger::Ledger;
 use super::table::{ChangelogWriter, MirrorWriter};
 use super::timed::Timed;
 use super::{
-    ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Result, Settings, TableKind, TableSpec, TableWriter, unique,
+    ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Result, Settings, TableKind, TableSpec, TableWriter, Traces,
+    unique,
 };
 use crate::change::{Cut, Term};
 
@@ -107,7 +109,7 @@ impl Lake for ObjectLake {
 
     async fn published(&self, name: &LakeName) -> Result<Option<Committed>> {
         let live = generations::live(&self.store, name).await?;
-        Ok(live.state.filter(|state| state.publishes()).map(|state| state.committed()))
+        Ok(live.state?.filter(|state| state.publishes()).map(|state| state.committed()))
     }
 
     async fn committed(&self, name: &LakeName, generation: u32) -> Result<Option<Committed>> {
@@ -116,12 +118,26 @@ impl Lake for ObjectLake {
 
     async fn files(&self, name: &LakeName) -> Result<Vec<String>> {
         let live = generations::live(&self.store, name).await?;
-        let Some(state) = live.state.filter(|state| state.publishes()) else { return Ok(Vec::new()) };
+        let Some(state) = live.state?.filter(|state| state.publishes()) else { return Ok(Vec::new()) };
         Ok(state.files().iter().map(|file| self.store.location(&table_object(name, &file.path))).collect())
     }
 
     async fn history(&self, name: &LakeName, generation: u32) -> Result<Vec<HistoryEntry>> {
         let records = CommitLog::new(&self.store, name, generation).records().await?;
         Ok(records.iter().map(super::log::record::Record::entry).collect())
+    }
+
+    async fn traces(&self, name: &LakeName) -> Result<Option<Traces>> {
+        let folder = table_folder(name);
+        let mut generations: BTreeSet<u32> = BTreeSet::new();
+        for directory in [folder.clone(), folder.join("_binlake")] {
+            generations.extend(self.store.directories(&directory).await?.iter().filter_map(|name| generation_of(name)));
+        }
+        let Some(generation) = generations.last().copied() else { return Ok(None) };
+        let mut term = Term(0);
+        for generation in generations {
+            term = term.max(CommitLog::new(&self.store, name, generation).term().await?);
+        }
+        Ok(Some(Traces { generation, term }))
     }
 }

@@ -25,6 +25,7 @@ pub async fn run(fresh: &(dyn Fn() -> Box<dyn Stand> + Sync)) -> Result<()> {
     chunks_enter_once(&*fresh()).await?;
     a_removed_generation_takes_its_chunks_along(&*fresh()).await?;
     terms_grow_and_fence(&*fresh()).await?;
+    troubles_are_kept_until_they_pass(&*fresh()).await?;
     the_living_holder_is_respected(&*fresh()).await?;
     requests_wait_in_order(&*fresh()).await
 }
@@ -272,8 +273,32 @@ async fn terms_grow_and_fence(stand: &dyn Stand) -> Result<()> {
     let unknown = Lease { resource: "source/unknown".to_owned(), term: Term(1) };
     assert!(matches!(store.save_table(&unknown, &state).await, Err(Error::Fenced { .. })), "a lease is acquired, not made up");
     store.release(&new).await?;
-    assert_eq!(store.acquire("source/shop", "test").await?.term, Term(3), "a term is never given twice");
+    let next = store.acquire("source/shop", "test").await?;
+    assert_eq!(next.term, Term(3), "a term is never given twice");
+    let raised = store.raise(&next, Term(40)).await?;
+    assert_eq!(raised.term, Term(41), "it lies above what was seen elsewhere");
+    assert!(matches!(store.save_source(&next, &source("shop")).await, Err(Error::Fenced { by: Term(41), .. })));
+    assert!(matches!(store.raise(&next, Term(90)).await, Err(Error::Fenced { .. })), "only its holder may raise it");
+    assert_eq!(store.raise(&raised, Term(7)).await?.term, Term(42), "a term never goes back");
     store.save_source(&other, &source("other")).await
+}
+
+async fn troubles_are_kept_until_they_pass(stand: &dyn Stand) -> Result<()> {
+    let store = stand.open()?;
+    let lease = store.acquire("source/shop", "test").await?;
+    let name = TableName::new("shop", "orders");
+    store.save_source(&lease, &source("shop")).await?;
+    store.save_table(&lease, &table("shop", &name, 1)).await?;
+    let trouble = Parked { reason: "full".to_owned(), remedy: "make room".to_owned(), resumable: true, at_ms: 4 };
+    store.save_trouble(&lease, "shop", &name, 1, Some(&trouble)).await?;
+    assert_eq!(store.troubles("shop").await?, [(name.clone(), 1, trouble.clone())]);
+    assert!(store.troubles("other").await?.is_empty());
+    store.save_trouble(&lease, "shop", &name, 1, None).await?;
+    assert!(store.troubles("shop").await?.is_empty());
+    store.save_trouble(&lease, "shop", &name, 1, Some(&trouble)).await?;
+    store.remove_table(&lease, "shop", &name, 1).await?;
+    assert!(store.troubles("shop").await?.is_empty(), "it goes with its table");
+    Ok(())
 }
 
 async fn the_living_holder_is_respected(stand: &dyn Stand) -> Result<()> {

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{ChunkDone, ChunkState, Error, Lease, Metadata, Published, Request, RequestKind, Result, SourceState, TableState};
+use super::{
+    ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
+};
 use crate::change::{LogOffset, TableName, Term};
 use crate::trial::{Mistake, planted};
 
@@ -47,6 +49,7 @@ struct Saved {
     ends: BTreeMap<(String, String), Vec<LogOffset>>,
     tables: BTreeMap<TableKey, TableState>,
     chunks: BTreeMap<TableKey, BTreeMap<u64, ChunkState>>,
+    troubles: BTreeMap<TableKey, Parked>,
     requests: BTreeMap<u64, Request>,
     requests_ever: u64,
 }
@@ -253,6 +256,14 @@ impl Metadata for MemoryMetadata {
         })
     }
 
+    async fn raise(&self, lease: &Lease, above: Term) -> Result<Lease> {
+        self.write("raise", lease, |state| {
+            let term = Term(lease.term.max(above).0 + 1);
+            state.terms.insert(lease.resource.clone(), term);
+            Ok(Lease { resource: lease.resource.clone(), term })
+        })
+    }
+
     async fn release(&self, lease: &Lease) -> Result<()> {
         self.write("release", lease, |_| Ok(()))
     }
@@ -325,10 +336,36 @@ impl Metadata for MemoryMetadata {
         self.write("remove_table", lease, |state| {
             let key = (source.to_owned(), table.clone(), generation);
             state.chunks.remove(&key);
+            state.troubles.remove(&key);
             if let Some(removed) = state.tables.remove(&key)
                 && !state.tables.values().any(|other| other.source == source && other.topic == removed.topic)
             {
                 state.ends.remove(&(source.to_owned(), removed.topic));
+            }
+            Ok(())
+        })
+    }
+
+    async fn troubles(&self, source: &str) -> Result<Vec<(TableName, u32, Parked)>> {
+        self.call("troubles", |state| {
+            let of_source = state.troubles.iter().filter(|((of, ..), _)| of == source);
+            Ok(of_source.map(|((_, table, generation), trouble)| (table.clone(), *generation, trouble.clone())).collect())
+        })
+    }
+
+    async fn save_trouble(
+        &self,
+        lease: &Lease,
+        source: &str,
+        table: &TableName,
+        generation: u32,
+        trouble: Option<&Parked>,
+    ) -> Result<()> {
+        let key = (source.to_owned(), table.clone(), generation);
+        self.write("save_trouble", lease, |state| {
+            match trouble {
+                Some(trouble) => drop(state.troubles.insert(key, trouble.clone())),
+                None => drop(state.troubles.remove(&key)),
             }
             Ok(())
         })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::change::failure::advice_on_place;
 use crate::change::{Cut, Failure, LogOffset, Remedy, TableName, TableSchema, Term};
 
 pub mod contract;
@@ -218,6 +219,9 @@ pub struct Lease {
 pub trait Metadata: Send + Sync {
     /// Takes a resource over: the term grows. A resource whose holder is alive is refused with [`Error::Held`].
     async fn acquire(&self, resource: &str, holder: &str) -> Result<Lease>;
+    /// Lets a term that this process holds grow above another one that was seen elsewhere: only for an operator who has said that
+    /// no other daemon is alive.
+    async fn raise(&self, lease: &Lease, above: Term) -> Result<Lease>;
     /// Gives a resource back.
     async fn release(&self, lease: &Lease) -> Result<()>;
     /// A source; None before it was first saved.
@@ -243,6 +247,17 @@ pub trait Metadata: Send + Sync {
     async fn save_table(&self, lease: &Lease, state: &TableState) -> Result<()>;
     /// Removes one generation of a table with its chunks.
     async fn remove_table(&self, lease: &Lease, source: &str, table: &TableName, generation: u32) -> Result<()>;
+    /// What the workers of a source's tables fail on at present, by table and generation: shown to people, decides nothing.
+    async fn troubles(&self, source: &str) -> Result<Vec<(TableName, u32, Parked)>>;
+    /// Writes down what a table's worker fails on while it is tried again, or, with None, that it works.
+    async fn save_trouble(
+        &self,
+        lease: &Lease,
+        source: &str,
+        table: &TableName,
+        generation: u32,
+        trouble: Option<&Parked>,
+    ) -> Result<()>;
     /// The chunks of a generation, in order.
     async fn chunks(&self, source: &str, table: &TableName, generation: u32) -> Result<Vec<ChunkState>>;
     /// Adds planned chunks, or replaces those with the same index. `planned_all`: no more will follow.
@@ -318,6 +333,13 @@ impl Failure for Error {
             Self::Corrupt { .. } => {
                 Remedy::Stop("restore the metadata store from its backup, or remove it to snapshot anew".to_owned())
             }
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Storage { path, reason } => advice_on_place(&format!("the metadata store ({path})"), reason),
+            _ => None,
         }
     }
 }

@@ -9,12 +9,13 @@ use crate::metadata::{CaptureState, Phase, TableState};
 use crate::source::Checkpoint;
 use crate::trial::{Mistake, planted};
 
-use super::{Ledger, Result, Rooms, TableKey, read_document};
+use super::{Ledger, Result, Rooms, TableKey, past, read_document};
 
 /// The next generation of a table: captured from a new `since`, read anew.
-pub fn next_generation(state: &TableState) -> TableState {
-    TableState {
-        generation: state.generation + 1,
+async fn next_generation(rooms: &Rooms, state: &TableState) -> Result<TableState> {
+    let past = past::of(rooms, &state.mode, &state.into, &state.topic).await?;
+    Ok(TableState {
+        generation: state.generation.max(past.generation) + 1,
         phase: Phase::Pending,
         capture: CaptureState::Wanted,
         start_offsets: Vec::new(),
@@ -24,11 +25,11 @@ pub fn next_generation(state: &TableState) -> TableState {
         planned_all: false,
         listed: true,
         ..state.clone()
-    }
+    })
 }
 
 /// After the stream moved to another history: `published` is how far the old one got. Tables that waited for more of it start anew.
-pub async fn crossed(ledger: &Ledger, published: Option<Cut>) -> Result<()> {
+pub async fn crossed(rooms: &Rooms, ledger: &Ledger, published: Option<Cut>) -> Result<()> {
     let reached = published.unwrap_or(Cut(BinlogPosition::default()));
     for state in ledger.newest().await {
         let started = !matches!(state.capture, CaptureState::Wanted);
@@ -39,7 +40,7 @@ pub async fn crossed(ledger: &Ledger, published: Option<Cut>) -> Result<()> {
             continue;
         }
         tracing::warn!(table = %state.table, "the source's history changed before the snapshot was exact: reading it anew");
-        let next = TableState { phase: from_the_start(state.phase.clone()), ..next_generation(&state) };
+        let next = TableState { phase: from_the_start(state.phase.clone()), ..next_generation(rooms, &state).await? };
         ledger.insert(next).await?;
         ledger.remove(&TableKey { table: state.table.clone(), generation: state.generation }).await?;
     }

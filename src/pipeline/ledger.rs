@@ -36,6 +36,8 @@ pub struct Ledger {
     source: String,
     board: SharedBoard,
     tables: Mutex<BTreeMap<TableKey, TableState>>,
+    /// What is written down of workers that fail and are tried again.
+    troubles: Mutex<BTreeMap<TableKey, Parked>>,
 }
 
 impl Ledger {
@@ -47,7 +49,9 @@ impl Ledger {
                 tables.insert(TableKey { table: state.table.clone(), generation: state.generation }, state);
             }
         }
-        Ok(Self { metadata, lease, source: source.to_owned(), board, tables: Mutex::new(tables) })
+        let troubles = metadata.troubles(source).await?.into_iter();
+        let troubles = troubles.map(|(table, generation, trouble)| (TableKey { table, generation }, trouble)).collect();
+        Ok(Self { metadata, lease, source: source.to_owned(), board, tables: Mutex::new(tables), troubles: Mutex::new(troubles) })
     }
 
     /// The lease that every write names.
@@ -132,6 +136,28 @@ impl Ledger {
             state.phase = state.phase.clone().park(parked);
         })
         .await
+    }
+
+    /// Writes down, for `status`, what a table's worker fails on while it is tried again.
+    pub async fn in_trouble(&self, key: &TableKey, trouble: Parked) -> Result<()> {
+        let mut troubles = self.troubles.lock().await;
+        // One that lasts is written once.
+        if troubles.get(key).is_some_and(|known| known.reason == trouble.reason) {
+            return Ok(());
+        }
+        self.metadata.save_trouble(&self.lease, &self.source, &key.table, key.generation, Some(&trouble)).await?;
+        troubles.insert(key.clone(), trouble);
+        Ok(())
+    }
+
+    /// The table's worker has done something durable: whatever it failed on has passed.
+    pub async fn works(&self, key: &TableKey) -> Result<()> {
+        let mut troubles = self.troubles.lock().await;
+        if troubles.contains_key(key) {
+            self.metadata.save_trouble(&self.lease, &self.source, &key.table, key.generation, None).await?;
+            troubles.remove(key);
+        }
+        Ok(())
     }
 
     /// The source's state.

@@ -88,6 +88,7 @@ impl Load {
             point(at::CHUNK_UPLOADED);
             self.rooms.metadata.chunk_done(self.ledger.lease(), &state, index, &done).await?;
             point(at::CHUNK_DONE);
+            self.ledger.works(&self.key).await?;
             self.board.snapshot_rows.fetch_add(done.rows, Ordering::Relaxed);
             if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.index == index) {
                 chunk.done = Some(done);

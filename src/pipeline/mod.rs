@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::change::{CellError, Clock, Failure, Remedy, TableName};
+use crate::change::{CellError, Clock, Failure, Remedy, TableName, Term};
 use crate::changelog::{self, ChangeLog};
 use crate::lake::{self, Lake};
 use crate::metadata::{self, Metadata};
@@ -15,6 +15,7 @@ pub mod board;
 pub mod epoch;
 pub mod ledger;
 pub mod load;
+pub mod past;
 pub mod record_flow;
 pub mod tail;
 pub mod targets;
@@ -86,6 +87,18 @@ pub enum Error {
         /// Every mistake.
         mistakes: Vec<String>,
     },
+    /// The lake or the change log has been written by somebody of whom this metadata store knows nothing.
+    #[error(
+        "{what} is ahead of this metadata store, which is at term {ours}: another daemon writes there, or the store is an old one"
+    )]
+    Ahead {
+        /// What was found where.
+        what: String,
+        /// The highest term that was found.
+        found: Term,
+        /// The term of this daemon.
+        ours: Term,
+    },
     /// A document in the metadata store that its room cannot read.
     #[error("{what} of {of} in the metadata store: {reason}")]
     Document {
@@ -111,6 +124,21 @@ impl Failure for Error {
             Self::Table { remedy, .. } => Remedy::Park(remedy.clone()),
             Self::List { .. } => Remedy::Stop("mend the table list; `binlake check` shows every mistake".to_owned()),
             Self::Document { .. } => Remedy::Stop("restore the metadata store from its backup".to_owned()),
+            Self::Ahead { .. } => Remedy::Stop(
+                "stop every other daemon that writes there; if there is none, the metadata store was lost or restored from an old \
+                 backup: start once with `binlake run --take-over`"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.advice(),
+            Self::ChangeLog(error) => error.advice(),
+            Self::Lake(error) => error.advice(),
+            Self::Metadata(error) => error.advice(),
+            _ => None,
         }
     }
 }
@@ -132,6 +160,19 @@ impl Error {
             _ => return None,
         };
         Some(Self::Source(source::Error::History { name: name.clone(), reason, remedy: remedy.clone(), lost: true }))
+    }
+
+    /// Readers of the lake table were switched to a later generation.
+    pub fn is_replaced(&self) -> bool {
+        matches!(self, Self::Lake(lake::Error::Replaced { .. }))
+    }
+
+    /// The term that was found ahead of ours.
+    pub fn ahead(&self) -> Option<Term> {
+        match self {
+            Self::Ahead { found, .. } => Some(*found),
+            _ => None,
+        }
     }
 }
 

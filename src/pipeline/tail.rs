@@ -120,7 +120,7 @@ impl Tail {
         let checkpoint = stream.checkpoint();
         let epoch_now = checkpoint.position.0.epoch;
         if state.checkpoint.is_some() && epoch_now != state.epoch {
-            epoch::crossed(&ledger, state.published.as_ref().map(|published| published.position)).await?;
+            epoch::crossed(&rooms, &ledger, state.published.as_ref().map(|published| published.position)).await?;
         }
         let crossed = state.checkpoint.is_some() && epoch_now != state.epoch;
         state.epoch = epoch_now;
@@ -342,6 +342,17 @@ impl Tail {
         self.rooms.changelog.open_topic(&state.topic).await?;
         let tails = self.rooms.changelog.tails(&state.topic).await?;
         let end = self.published_end(table, &state.topic).await?;
+        let holds = tails.first().map(|tail| tail.end).unwrap_or_default();
+        if holds < end {
+            let reason = format!(
+                "topic {} ends at offset {holds}, though it was published up to {end} (position {}): the change log was lost, or \
+                 replaced by an older one",
+                state.topic, self.saved
+            );
+            let remedy = format!("run `binlake rebuild {table}`: readers keep the old state meanwhile");
+            self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;
+            return Ok(false);
+        }
         let flow = RecordFlow::new(self.ledger.source_name(), schema, &state.topic, self.term, &tails, end);
         self.flows.insert(table.clone(), flow);
         Ok(true)
@@ -403,11 +414,17 @@ impl Tail {
             }
         };
         self.board.changes.fetch_add(records as u64, Ordering::Relaxed);
+        let mut strange: Vec<(TableName, Error)> = Vec::new();
         for topic in acknowledged {
             // A flow that is out of the map is in the middle of a part: it is compared with its next append.
-            if let Some(flow) = self.flows.values().find(|flow| flow.topic() == topic.topic) {
-                flow.acknowledged(topic.ends.first().copied().unwrap_or_default())?;
+            let Some((table, flow)) = self.flows.iter().find(|(_, flow)| flow.topic() == topic.topic) else { continue };
+            if let Err(error) = flow.acknowledged(topic.ends.first().copied().unwrap_or_default()) {
+                strange.push((table.clone(), error));
             }
+        }
+        for (table, error) in strange {
+            self.flows.remove(&table);
+            self.end_capture(&table, self.saved, error).await?;
         }
         Ok(())
     }

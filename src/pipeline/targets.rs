@@ -19,10 +19,16 @@ pub fn targets(state: &TableState) -> Vec<TableSpec> {
         layout: if state.layout_single { Layout::Single } else { Layout::Segments },
         source: state.source.clone(),
     };
-    match state.mode.as_str() {
-        "changelog" => vec![spec(table.clone(), TableKind::Changelog)],
-        "both" => vec![spec(table.clone(), TableKind::Mirror), spec(format!("{table}_changelog"), TableKind::Changelog)],
-        _ => vec![spec(table.clone(), TableKind::Mirror)],
+    names(&state.mode, table).into_iter().map(|(table, kind)| spec(table, kind)).collect()
+}
+
+/// The names of the lake tables that a mode asks for.
+pub fn names(mode: &str, table: &str) -> Vec<(String, TableKind)> {
+    let changelog = |name: String| (name, TableKind::Changelog);
+    match mode {
+        "changelog" => vec![changelog(table.to_owned())],
+        "both" => vec![(table.to_owned(), TableKind::Mirror), changelog(format!("{table}_changelog"))],
+        _ => vec![(table.to_owned(), TableKind::Mirror)],
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{BinlogPosition, Cut, LogOffset, Operation, TableName};
 use crate::changelog::chain::{ChainCheck, Verdict};
 use crate::changelog::codec::Decoder;
-use crate::changelog::{Consumer, Record};
+use crate::changelog::{self, Consumer, Record};
 use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
 use crate::metadata::{CaptureState, Phase, Published, TableState};
 use crate::trial::{self, Mistake, at, planted};
@@ -189,6 +189,7 @@ impl Writing {
             }
             adopt(&write, &state, table.as_mut(), since, handoff).await?;
         }
+        check_log(&write, &state, table.committed().point.as_ref(), since).await?;
         let last = table.committed().point.as_ref().and_then(|point| point.last.first().copied().flatten());
         let writing = Self {
             chain: ChainCheck::new(state.topic.clone(), 0, last),
@@ -293,6 +294,7 @@ impl Writing {
         self.table.commit(point).await?;
         trial::point(at::BEFORE_RELEASE);
         self.committed_at = Instant::now();
+        self.write.ledger.works(&self.write.key).await?;
         self.write.rooms.changelog.advance(&self.topic, &self.consumer, &[taken.offset]).await?;
         self.tell()?;
         tracing::debug!(
@@ -414,11 +416,48 @@ impl Writing {
         self.maintained_at = Instant::now();
         // The snapshot was adopted when this writer was opened: nothing but the commits needs a chunk's files any more.
         let done = self.table.maintain(&[]).await?;
+        self.write.ledger.works(&self.write.key).await?;
         if done.files_deleted > 0 {
             tracing::debug!(table = %self.write.spec.name, files = done.files_deleted, entries = done.entries_expired, "cleaned up");
         }
         Ok(())
     }
+}
+
+/// The lake's offsets count only in the very log they were taken from. One that ends before them, or before the ends saved beside
+/// `published`, was lost or replaced by an older one; and a lake that stands before `since` holds another capture's commits.
+async fn check_log(write: &Write, state: &TableState, point: Option<&CommitPoint>, since: Cut) -> Result<()> {
+    let found = |reason: String| Error::Table {
+        table: state.table.clone(),
+        reason,
+        remedy: format!("run `binlake rebuild {}`: readers keep the old state meanwhile", state.table),
+    };
+    let Some(point) = point else { return Ok(()) };
+    if point.position < since {
+        return Err(found(format!(
+            "the lake's commit at {} lies before {since}, from where its changes are captured",
+            point.position
+        )));
+    }
+    // Before the log's own end is asked for: it grows, and what is published has been appended.
+    let published = write.rooms.metadata.published(&write.spec.source, &state.topic).await?;
+    let published = published.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
+    let end = match write.rooms.changelog.tails(&state.topic).await {
+        Ok(tails) => tails.first().map(|tail| tail.end).unwrap_or_default(),
+        Err(changelog::Error::Missing { .. }) => LogOffset::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let taken = point.offsets.first().copied().unwrap_or_default();
+    let (needed, of) =
+        if taken >= published { (taken, "the lake has taken it") } else { (published, "it was filled and published") };
+    if end < needed {
+        let reason = format!(
+            "topic {} ends at offset {end}, though {of} up to {needed} (position {}): the change log was lost, or replaced by an older one",
+            state.topic, point.position
+        );
+        return Err(found(reason));
+    }
+    Ok(())
 }
 
 /// Makes the snapshot the table's content. Its position is `since`: a snapshot row is the oldest there is.

@@ -1,5 +1,6 @@
 //! What can go wrong at a source, with what the operator does about it.
 
+use crate::change::failure::{advice_on_place, all_said};
 use crate::change::{BinlogPosition, Failure, Remedy, TableName};
 
 /// What can go wrong at a source.
@@ -113,6 +114,13 @@ impl Failure for Error {
             | Self::Setting { remedy, .. }
             | Self::Event { remedy, .. } => Remedy::Stop(remedy.clone()),
             Self::Table { remedy, .. } | Self::Row { remedy, .. } => Remedy::Park(remedy.clone()),
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Scratch { path, .. } => advice_on_place(&format!("`scratch` ({path})"), &all_said(self)),
+            _ => None,
         }
     }
 }

@@ -30,6 +30,12 @@ fn python() -> &'static str {
     })
 }
 
+/// Runs `tamper.py`.
+pub(crate) fn tamper(arguments: &[&str]) {
+    let done = Command::new(python()).arg(servers().join("tamper.py")).args(arguments).output().unwrap();
+    assert!(done.status.success(), "tamper.py {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
 impl Reader {
     pub(crate) fn start() -> Self {
         let mut child = Command::new(python())

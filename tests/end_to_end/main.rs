@@ -9,10 +9,13 @@
 mod bank;
 mod changes;
 mod daemon;
+mod damaged_lake;
+mod divergences;
 #[path = "../servers/dump.rs"]
 mod dump;
 mod equality;
 mod failover;
+mod full_disks;
 mod keeper;
 mod kills;
 mod lake;
@@ -22,6 +25,9 @@ mod race;
 mod loud_sources;
 mod loud_tables;
 mod pair;
+mod log_file;
+mod lost_stores;
+mod mount;
 mod scene;
 mod server;
 mod settings;

@@ -214,6 +214,11 @@ impl Scene {
         ended
     }
 
+    /// `run --until-caught-up --take-over`, however it ends.
+    pub(crate) fn take_over(&self) -> Ended {
+        self.run_within(&["run", "--until-caught-up", "--take-over"], CATCH_UP_LIMIT)
+    }
+
     /// What `status --json` says.
     pub(crate) fn status(&self) -> Status {
         self.ask_status().unwrap_or_else(|ended| panic!("status --json: {}", ended.text()))

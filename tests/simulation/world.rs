@@ -156,6 +156,7 @@ impl World {
             backoff_max: Duration::from_millis(400),
             request_every: Duration::from_millis(100),
             until_caught_up,
+            take_over: false,
         }
     }
 

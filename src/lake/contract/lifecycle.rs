@@ -124,6 +124,19 @@ async fn readers_are_switched_to_a_rebuilt_table_at_once() {
 }
 
 #[tokio::test]
+async fn a_table_leaves_traces_of_every_generation_and_term() {
+    for house in houses() {
+        assert_eq!(house.lake.traces(&name()).await.unwrap(), None);
+        // A snapshot that was never adopted is a trace too: its names are taken.
+        house.chunk(&house.spec(TableKind::Changelog, 3), 0, "a", &[(1, "ann")]).await;
+        assert_eq!(house.lake.traces(&name()).await.unwrap(), Some(Traces { generation: 3, term: Term(0) }));
+        drop(house.lake.writer(house.spec(TableKind::Changelog, 1), Term(7)).await.unwrap());
+        drop(house.lake.writer(house.spec(TableKind::Changelog, 4), Term(5)).await.unwrap());
+        assert_eq!(house.lake.traces(&name()).await.unwrap(), Some(Traces { generation: 4, term: Term(7) }));
+    }
+}
+
+#[tokio::test]
 async fn a_log_with_a_hole_parks_the_table() {
     for house in houses() {
         let mut writer = started(&house).await;

@@ -188,7 +188,7 @@ pub(super) fn put(writer: &mut dyn TableWriter, transaction: u64, committed_ms: 
 }
 
 pub(super) fn is_fenced<T>(result: Result<T>) -> bool {
-    matches!(result, Err(Error::Fenced { .. }))
+    matches!(result, Err(Error::Fenced { .. } | Error::Replaced { .. }))
 }
 
 /// How often each value of a column occurs.

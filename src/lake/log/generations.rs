@@ -5,6 +5,9 @@
 //! old one's writer finds its next slot taken. It is put only after the new generation's own commit says `publish`; a crash between
 //! the two is mended by the next writer, because both are asked of the logs and neither is remembered elsewhere.
 //! A switch is never deleted, so an old log ends where it ended for ever.
+//!
+//! A log that somebody damaged ends all the same: its newest record says whether readers have left it, and the switch goes behind that
+//! record. So a rebuild recovers a table whatever became of the old generation's log.
 
 use super::record::{Record, RecordKind, VERSION};
 use super::state::{State, Switched};
@@ -23,8 +26,8 @@ const SWITCH_ATTEMPTS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) log: CommitLog,
-    /// None if its log is empty, which only generation 1's can be.
-    pub(crate) state: Option<State>,
+    /// None if its log is empty, which only generation 1's can be. An error says why its log does not hold together.
+    pub(crate) state: Result<Option<State>>,
     /// When readers were switched to it; None for generation 1.
     pub(crate) since_ms: Option<u64>,
 }
@@ -40,16 +43,23 @@ pub(crate) async fn live(store: &LakeStore, table: &LakeName) -> Result<Live> {
     let mut log = CommitLog::new(store, table, 1);
     let mut since_ms = None;
     for _ in 0..CHAIN_LIMIT {
-        let state = log.load().await?;
-        let switched = state.as_ref().and_then(|state| state.switched.map(|switched| (state.seq, switched)));
-        let Some((seq, Switched { generation: next, at_ms })) = switched else {
-            if log.generation() > 1 && !state.as_ref().is_some_and(State::publishes) {
+        let (state, switched) = match log.load().await {
+            Ok(state) => {
+                let switched = state.as_ref().and_then(|state| state.switched);
+                (Ok(state), switched)
+            }
+            Err(broken @ Error::Log { .. }) => (Err(broken), log.ends_in_switch().await?),
+            Err(error) => return Err(error),
+        };
+        let Some(Switched { generation: next, at_ms }) = switched else {
+            let unpublished = state.as_ref().is_ok_and(|state| !state.as_ref().is_some_and(State::publishes));
+            if log.generation() > 1 && unpublished {
                 return Err(log.broken(&log.slot(1), "readers were switched to this generation, and it is not published"));
             }
             return Ok(Live { log, state, since_ms });
         };
         if next <= log.generation() {
-            return Err(log.broken(&log.slot(seq), format!("it switches back, to generation {next}")));
+            return Err(log.broken(&log.slot(1), format!("it switches back, to generation {next}")));
         }
         since_ms = Some(at_ms);
         log = CommitLog::new(store, table, next);
@@ -80,7 +90,10 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
         if live.generation() > switcher.generation {
             return Err(fenced(format!("generation {} is live already", live.generation())));
         }
-        let seq = live.state.map_or(0, |state| state.seq) + 1;
+        let seq = match live.state {
+            Ok(state) => state.map_or(0, |state| state.seq),
+            Err(_) => live.log.newest().await?,
+        } + 1;
         let record = record(switcher, live.log.generation(), seq);
         match live.log.put(&record).await? {
             // As in a commit: a slot that was free because it had expired does not count.

@@ -13,7 +13,8 @@
 //! **Why a writer that was suspended does no harm.** Whoever takes over fills the slot that the old writer would put next. Log
 //! entries expire in ascending order, so if that slot has expired and is free again, the one before it has expired too: after
 //! putting n a writer looks whether n−1 is there, and if not counts itself as fenced. What it left in slot n lies below
-//! a checkpoint, where nobody reads. The same look notices that somebody deleted our newest record.
+//! a checkpoint, where nobody reads. The same look notices that somebody deleted our newest record: where it is gone and nobody has
+//! gone on behind ours, it was not a successor.
 //!
 //! **Why a reader is right while entries expire.** It takes the newest checkpoint and every record behind it, without a gap;
 //! a checkpoint's own record and all behind it are kept. When its listing was overtaken by expiry it lists again.
@@ -28,9 +29,10 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::record::{Record, VERSION};
-use self::state::State;
+use self::state::{State, Switched};
 use super::store::{LakeStore, Put};
 use super::{Error, LakeName, Result};
+use crate::change::Term;
 use crate::trial::{Mistake, planted};
 
 /// How often a record is put while the answer stays unknown.
@@ -87,6 +89,12 @@ pub(crate) fn table_object(table: &LakeName, relative: &str) -> Path {
 /// The name of a generation's directories.
 pub(crate) fn generation_name(generation: u32) -> String {
     format!("g{generation:04}")
+}
+
+/// The generation that a directory's name says; None for a stranger.
+pub(crate) fn generation_of(name: &str) -> Option<u32> {
+    let generation: u32 = name.strip_prefix('g')?.parse().ok()?;
+    (generation_name(generation) == name).then_some(generation)
 }
 
 impl CommitLog {
@@ -220,6 +228,38 @@ impl CommitLog {
         let bytes = serde_json::to_vec(&checkpoint).map_err(|error| self.broken(&path, error.to_string()))?;
         self.store.put(&path, bytes.into()).await?;
         self.store.settle([path]).await
+    }
+
+    /// The number of the newest record, whether or not those before it are there; 0 if there is none.
+    pub(crate) async fn newest(&self) -> Result<u64> {
+        Ok(self.numbers("log").await?.last().copied().unwrap_or(0))
+    }
+
+    /// The newest record that can be read; None if there is none.
+    async fn newest_readable(&self) -> Result<Option<Record>> {
+        for seq in self.numbers("log").await?.into_iter().rev() {
+            match self.read_record(seq).await {
+                Ok(None) | Err(Error::Log { .. }) => {}
+                other => return other,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where readers went, if the newest record is a switch: also of a log that does not hold together before it.
+    pub(crate) async fn ends_in_switch(&self) -> Result<Option<Switched>> {
+        let Some(record) = self.newest_readable().await? else { return Ok(None) };
+        Ok(record.switch_to.map(|generation| Switched { generation, at_ms: record.committed_ms }))
+    }
+
+    /// The highest term that has written here, as the newest record has it; 0 where there is none.
+    pub(crate) async fn term(&self) -> Result<Term> {
+        Ok(self.newest_readable().await?.map_or(Term(0), |record| record.term))
+    }
+
+    /// Whether another writer has gone on behind record `seq`.
+    pub(crate) async fn goes_on_behind(&self, seq: u64) -> Result<bool> {
+        Ok(self.newest().await? > seq || self.newest_checkpoint().await? > seq)
     }
 
     /// The number of the newest checkpoint; 0 if there is none.

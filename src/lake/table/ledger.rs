@@ -94,10 +94,12 @@ impl Ledger {
     async fn read_and_check(&mut self) -> Result<()> {
         let live = generations::live(&self.store, &self.spec.name).await?;
         if live.generation() > self.spec.generation {
-            return Err(self.fenced(format!("generation {} is live", live.generation())));
+            let (table, generation) = (self.spec.name.to_string(), self.spec.generation);
+            return Err(Error::Replaced { table, generation, by: live.generation() });
         }
+        // The log of an older generation may be damaged: this one is there to replace it.
         self.state = match live.generation() == self.spec.generation {
-            true => live.state,
+            true => live.state?,
             false => self.log.load().await?,
         }
         .unwrap_or_else(|| State::new(self.spec.generation));
@@ -125,6 +127,11 @@ impl Ledger {
     /// That another writer holds this table, or that this one cannot tell.
     pub(crate) fn fenced(&self, reason: impl Into<String>) -> Error {
         Error::Fenced { table: self.spec.name.to_string(), term: self.term, reason: reason.into() }
+    }
+
+    /// That somebody removed a record that this writer knows was there.
+    fn deleted(&self, seq: u64) -> Error {
+        self.log.broken(&self.log.slot(seq), "the record is gone: it was deleted from outside")
     }
 
     /// A call that would make the table wrong.
@@ -233,10 +240,16 @@ impl Ledger {
 
     /// Takes in a record that the log holds, after the look that tells a suspended writer that it was one.
     async fn accept(&mut self, record: &Record) -> Result<()> {
-        if record.seq > 1 && !planted(Mistake::SuspendedWriterGoesOn) && !self.log.has(record.seq - 1).await? {
-            return Err(self.fenced(format!("record {} is gone: this writer was suspended, or it was deleted", record.seq - 1)));
+        let follows = record.seq == 1 || planted(Mistake::SuspendedWriterGoesOn) || self.log.has(record.seq - 1).await?;
+        if !follows && self.log.goes_on_behind(record.seq).await? {
+            return Err(self.fenced(format!("record {} has expired: this writer was suspended", record.seq - 1)));
         }
         self.state.apply(record).map_err(|reason| self.log.broken(&self.log.slot(record.seq), reason))?;
+        if !follows {
+            // Nobody has gone on, so the sum that we know is the right one: with it readers keep what they had.
+            self.log.checkpoint(&self.state).await?;
+            return Err(self.deleted(record.seq - 1));
+        }
         self.committed = self.state.committed();
         self.forgotten.clear();
         if self.state.seq - self.checkpointed >= self.settings.checkpoint_every.max(1) {
@@ -266,7 +279,10 @@ impl Ledger {
     /// Makes sure that the log still ends where we left it: before anything is deleted.
     pub(crate) async fn check_still_ours(&self) -> Result<()> {
         if !self.log.has(self.state.seq).await? {
-            return Err(self.fenced(format!("record {} is gone: this writer was suspended, or it was deleted", self.state.seq)));
+            return Err(match self.log.goes_on_behind(self.state.seq).await? {
+                true => self.fenced(format!("record {} has expired: this writer was suspended", self.state.seq)),
+                false => self.deleted(self.state.seq),
+            });
         }
         match self.log.read_record(self.state.seq + 1).await? {
             None => Ok(()),

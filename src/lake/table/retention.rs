@@ -24,7 +24,7 @@ use super::days;
 use super::ledger::Ledger;
 use crate::change::Term;
 use crate::lake::log::state::{Retained, State};
-use crate::lake::log::{CommitLog, generation_name};
+use crate::lake::log::{CommitLog, generation_of};
 use crate::lake::{Error, Maintenance, Result, Retention};
 
 /// Log entries that are kept at most, for people.
@@ -218,8 +218,7 @@ fn is_day(name: &str) -> bool {
 }
 
 fn older_generation(name: &str, than: u32) -> Option<u32> {
-    let generation: u32 = name.strip_prefix('g')?.parse().ok()?;
-    (generation < than && generation_name(generation) == name).then_some(generation)
+    generation_of(name).filter(|generation| *generation < than)
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl House {
 
     async fn live(&self) -> Option<(u32, u64)> {
         let live = generations::live(&self.store, &self.name()).await.unwrap();
-        live.state.filter(|state| state.publishes()).map(|state| (state.generation, state.seq))
+        live.state.unwrap().filter(|state| state.publishes()).map(|state| (state.generation, state.seq))
     }
 }
 
@@ -120,7 +120,7 @@ async fn is_there(house: &House, ledger: &Ledger, file: &FileEntry) -> bool {
 }
 
 fn is_fenced<T>(result: Result<T>) -> bool {
-    matches!(result, Err(Error::Fenced { .. }))
+    matches!(result, Err(Error::Fenced { .. } | Error::Replaced { .. }))
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn an_unknown_answer_is_asked_again_until_the_slot_is_occupied() {
 
 /// The next round's terms must be higher than the checker's: start anew.
 async fn return_to(house: &House, term: u64) {
-    let state = generations::live(&house.store, &house.name()).await.unwrap().state.unwrap();
+    let state = generations::live(&house.store, &house.name()).await.unwrap().state.unwrap().unwrap();
     assert_eq!(state.point, Some(point(term, false)));
     for object in house.store.list(&object_store::path::Path::from("ods_shop")).await.unwrap() {
         house.store.delete(&object.location).await.unwrap();
@@ -228,8 +228,41 @@ async fn a_writer_notices_that_its_newest_record_was_deleted() {
     let mut ledger = house.take_over(1, 1).await.unwrap();
     adopt(&mut ledger).await.unwrap();
     house.store.delete(&ledger.log.slot(2)).await.unwrap();
-    assert!(is_fenced(ledger.check_still_ours().await));
-    assert!(is_fenced(replace(&mut ledger, 1, false).await));
+    assert!(matches!(ledger.check_still_ours().await, Err(Error::Log { .. })));
+    assert!(matches!(replace(&mut ledger, 1, true).await, Err(Error::Log { .. })), "nobody has gone on: it is no successor");
+    assert!(replace(&mut ledger, 2, true).await.is_err(), "the writer is used up");
+    assert_eq!(house.live().await, Some((1, 3)), "readers keep the sum that the writer knew");
+    let mut next = house.take_over(1, 2).await.unwrap();
+    replace(&mut next, 2, true).await.unwrap();
+    assert_eq!(house.live().await, Some((1, 5)));
+}
+
+#[tokio::test]
+async fn a_new_generation_replaces_one_whose_log_is_damaged() {
+    for unreadable in [None, Some("{"), Some(r#"{"v":1,"kind":"quantum"}"#)] {
+        let house = House::new();
+        let mut old = house.take_over(1, 1).await.unwrap();
+        adopt(&mut old).await.unwrap();
+        replace(&mut old, 1, true).await.unwrap();
+        replace(&mut old, 2, true).await.unwrap();
+        // A hole, or a newest record that says nothing.
+        let slot = old.log.slot(if unreadable.is_some() { 4 } else { 3 });
+        house.store.delete(&slot).await.unwrap();
+        if let Some(text) = unreadable {
+            house.store.put(&slot, Bytes::from_static(text.as_bytes())).await.unwrap();
+        }
+        let live = generations::live(&house.store, &house.name()).await.unwrap();
+        assert!(matches!(live.state, Err(Error::Log { .. })), "{unreadable:?}");
+        assert!(matches!(house.take_over(1, 2).await, Err(Error::Log { .. })));
+
+        let mut new = house.take_over(2, 2).await.unwrap();
+        adopt(&mut new).await.unwrap();
+        replace(&mut new, 1, true).await.unwrap();
+        assert_eq!(house.live().await, Some((2, 3)), "{unreadable:?}");
+        replace(&mut house.take_over(2, 3).await.unwrap(), 2, true).await.unwrap();
+        assert_eq!(house.live().await, Some((2, 5)), "the switch is found behind the damage");
+        assert!(matches!(house.take_over(1, 9).await, Err(Error::Replaced { by: 2, .. })));
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,14 @@ pub(super) fn acquire(transaction: &Transaction<'_>, resource: String, holder: &
     Ok(Lease { resource, term })
 }
 
+/// Lets the term of a lease grow above `above`.
+pub(super) fn raise(transaction: &Transaction<'_>, lease: &Lease, above: Term) -> Outcome<Lease> {
+    check(transaction, lease)?;
+    let term = Term(lease.term.max(above).0 + 1);
+    transaction.execute("UPDATE leases SET term = ?2 WHERE resource = ?1", (&lease.resource, stored(term.0)?))?;
+    Ok(Lease { resource: lease.resource.clone(), term })
+}
+
 /// Refuses a lease that was overtaken. A term below ours (a store restored under a running daemon) is as good as another holder.
 pub(super) fn check(transaction: &Transaction<'_>, lease: &Lease) -> Outcome<()> {
     let found: Option<i64> =

@@ -12,8 +12,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{ChunkDone, ChunkState, Error, Lease, Metadata, Published, Request, RequestKind, Result, SourceState, TableState};
-use crate::change::{LogOffset, TableName};
+use super::{
+    ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
+};
+use crate::change::{LogOffset, TableName, Term};
 use lock::{Attempt, ProcessLock};
 use trouble::{Outcome, Trouble};
 
@@ -25,6 +27,7 @@ mod requests;
 mod sources;
 mod tables;
 mod trouble;
+mod troubles;
 
 #[cfg(test)]
 mod tests;
@@ -182,6 +185,11 @@ impl Metadata for SqliteMetadata {
         self.write(move |transaction| leases::acquire(transaction, resource, &holder)).await
     }
 
+    async fn raise(&self, lease: &Lease, above: Term) -> Result<Lease> {
+        let lease = lease.clone();
+        self.write(move |transaction| leases::raise(transaction, &lease, above)).await
+    }
+
     async fn release(&self, lease: &Lease) -> Result<()> {
         let lease = lease.clone();
         self.write(move |transaction| leases::release(transaction, &lease)).await
@@ -248,6 +256,27 @@ impl Metadata for SqliteMetadata {
         self.write(move |transaction| {
             leases::check(transaction, &lease)?;
             tables::remove(transaction, &source, &table, generation)
+        })
+        .await
+    }
+
+    async fn troubles(&self, source: &str) -> Result<Vec<(TableName, u32, Parked)>> {
+        let source = source.to_owned();
+        self.read(move |transaction| troubles::load(transaction, &source)).await
+    }
+
+    async fn save_trouble(
+        &self,
+        lease: &Lease,
+        source: &str,
+        table: &TableName,
+        generation: u32,
+        trouble: Option<&Parked>,
+    ) -> Result<()> {
+        let (lease, source, table, trouble) = (lease.clone(), source.to_owned(), table.clone(), trouble.cloned());
+        self.write(move |transaction| {
+            leases::check(transaction, &lease)?;
+            troubles::save(transaction, &source, &table, generation, trouble.as_ref())
         })
         .await
     }
