@@ -140,10 +140,33 @@ impl History {
         }
     }
 
-    /// Another server answers, whose files hold the same transactions at other places.
-    pub(crate) fn fail_over(&mut self, uuid: &str, starts: Vec<(u64, u64)>) {
-        assert_eq!(starts.len(), self.transactions);
-        self.servers.push(Server { uuid: uuid.to_owned(), starts });
+    /// Another server answers, or the one that answers has got further: where it has each transaction of each table, in order. What has
+    /// no rows stands where the next one stands, or at the end.
+    pub(crate) fn moved(&mut self, uuid: &str, places: &[(TableName, Vec<(u64, u64)>)], end: (u64, u64), complete: bool) {
+        let mut starts: Vec<Option<(u64, u64)>> = vec![None; self.transactions];
+        for (name, places) in places {
+            let mut of_table: Vec<usize> = self.table(name).changes.iter().map(|change| change.transaction).collect();
+            of_table.dedup();
+            for (transaction, place) in of_table.into_iter().zip(places) {
+                starts[transaction] = Some(*place);
+            }
+        }
+        let known = starts.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        starts.truncate(if complete { starts.len() } else { known });
+        let mut behind = end;
+        let mut starts: Vec<(u64, u64)> = starts
+            .into_iter()
+            .rev()
+            .map(|start| {
+                behind = start.unwrap_or(behind);
+                behind
+            })
+            .collect();
+        starts.reverse();
+        match self.servers.last_mut().filter(|server| server.uuid == uuid) {
+            Some(server) => server.starts = starts,
+            None => self.servers.push(Server { uuid: uuid.to_owned(), starts }),
+        }
     }
 
     /// A stream's places of this epoch are this server's.

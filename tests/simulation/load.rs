@@ -2,8 +2,10 @@
 
 use std::sync::Mutex;
 
-use binlake::change::{Charset, ColumnType, TableName};
-use binlake::source::memory::{Flushed, MemoryServer, Op};
+use binlake::change::{Charset, ColumnType, Operation, TableName};
+use binlake::pipeline::bell::Bell;
+use binlake::source::Sample;
+use binlake::source::memory::{Failover, Flushed, MemoryServer, Op, Refusal};
 use rand::RngExt;
 
 use crate::history::{Cell, Change, Row};
@@ -12,6 +14,8 @@ use crate::stage::{Scene, Stage};
 /// The applications.
 pub(crate) struct Load {
     pub server: MemoryServer,
+    /// Rings with everything that the server does; wakes in the order of the waiting.
+    pub bell: Bell,
     state: Mutex<State>,
 }
 
@@ -21,6 +25,13 @@ struct State {
     next: i64,
     /// Flushed and not visible.
     hidden: Vec<Flushed>,
+    /// What the XA transaction that is prepared will do.
+    prepared: Option<Vec<(TableName, Change)>>,
+    gtids: bool,
+    /// So many servers have answered before this one.
+    servers: u64,
+    /// So many transactions the one that answers has not applied yet.
+    behind: usize,
 }
 
 /// The tables that the server has from the beginning.
@@ -29,8 +40,8 @@ pub(crate) const FIRST: &[&str] = &["numbered", "named", "journal"];
 pub(crate) const LATER: &str = "later";
 
 impl Load {
-    pub(crate) fn new(server: &MemoryServer) -> Self {
-        Self { server: server.clone(), state: Mutex::default() }
+    pub(crate) fn new(server: &MemoryServer, gtids: bool) -> Self {
+        Self { server: server.clone(), bell: Bell::default(), state: Mutex::new(State { gtids, ..State::default() }) }
     }
 
     /// Creates a table; behind the first transaction this is one of its own.
@@ -44,12 +55,18 @@ impl Load {
         self.server.create_table(&table, &[("id", key), ("n", integer)], &["id"]);
         let after = self.server.flushed_end();
         if (before.file, before.offset) != (after.file, after.offset) {
-            scene.oracle.history.push((after.file, after.offset - SIZE - CHANGE_SIZE), Vec::new());
+            scene.oracle.history.push(start(&before, &after), Vec::new());
         }
         scene.oracle.history.table(&table);
         scene.stepped(0, "create table", &format_args!("{name}"));
         drop(scene);
         self.state.lock().unwrap().tables.push(table);
+        self.bell.ring();
+    }
+
+    /// Whether the table is not there yet, and the server takes statements.
+    pub(crate) fn may_create(&self, name: &str) -> bool {
+        !self.has(name) && self.state.lock().unwrap().behind == 0
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -72,11 +89,23 @@ impl Load {
         let mut scene = stage.scene();
         let scene = &mut *scene;
         let mut state = self.state.lock().unwrap();
+        if state.behind > 0 {
+            let most = scene.between(1, 4) as usize;
+            state.behind = self.server.catch_up(most);
+            self.took_over(scene, state.behind == 0);
+            scene.stepped(0, "replica", &format_args!("is {} behind", state.behind));
+            self.bell.ring();
+            return;
+        }
+        if self.xa(scene, &mut state) {
+            self.bell.ring();
+            return;
+        }
         let (ops, changes) = state.plan(scene);
         if ops.is_empty() {
             return;
         }
-        let size = SIZE + CHANGE_SIZE * ops.len() as u64;
+        let before = self.server.flushed_end();
         let races = !scene.calm && scene.chance(0.3);
         let flushed = match races {
             true => {
@@ -85,12 +114,16 @@ impl Load {
             }
             false => self.server.execute(ops),
         };
-        let flushed = flushed.expect("the plan fits the tables");
-        let end = self.server.flushed_end();
+        let flushed = match flushed {
+            Ok(flushed) => flushed,
+            Err(Refusal::Locked(_)) => return,
+            Err(refusal) => panic!("the plan does not fit the tables: {refusal}"),
+        };
+        let place = start(&before, &self.server.flushed_end());
         let count = changes.len();
-        scene.oracle.history.push((end.file, end.offset - size), changes);
+        scene.oracle.history.push(place, changes);
         scene.coverage.count("load: transaction");
-        scene.stepped(0, "transaction", &format_args!("{count} at {}:{} races {races}", end.file, end.offset - size));
+        scene.stepped(0, "transaction", &format_args!("{count} at {place:?} races {races}"));
         if races {
             state.hidden.push(flushed);
         }
@@ -99,18 +132,106 @@ impl Load {
             self.server.make_visible(state.hidden.remove(index));
             scene.stepped(0, "visible", &format_args!(""));
         }
+        self.bell.ring();
     }
 
-    /// The storage engine catches up with the binlog.
-    pub(crate) fn show_all(&self) {
+    /// Prepares an XA transaction, or ends the one that is prepared; whether it did.
+    fn xa(&self, scene: &mut Scene, state: &mut State) -> bool {
+        let Some(changes) = state.prepared.take() else {
+            if !scene.chance(0.04) {
+                return false;
+            }
+            let (ops, changes) = state.plan(scene);
+            if changes.iter().any(|(_, change)| change.operation == 't') || self.server.xa_prepare("x", ops).is_err() {
+                return false;
+            }
+            scene.coverage.count("load: XA prepared");
+            scene.stepped(0, "XA PREPARE", &format_args!("{}", changes.len()));
+            state.prepared = Some(changes);
+            return true;
+        };
+        if !scene.calm && scene.chance(0.6) {
+            state.prepared = Some(changes);
+            return false;
+        }
+        let before = self.server.flushed_end();
+        let commits = scene.chance(0.8);
+        if commits {
+            let flushed = self.server.xa_commit("x").unwrap();
+            self.server.make_visible(flushed);
+        } else {
+            self.server.xa_rollback("x").unwrap();
+        }
+        let changes = if commits { changes } else { Vec::new() };
+        scene.oracle.history.push(start(&before, &self.server.flushed_end()), changes);
+        scene.stepped(0, "XA end", &format_args!("commits {commits}"));
+        true
+    }
+
+    /// Another server takes over, with other files, and behind for a while.
+    pub(crate) fn fail_over(&self, stage: &Stage) {
+        let mut scene = stage.scene();
+        let scene = &mut *scene;
+        let mut state = self.state.lock().unwrap();
+        if !state.gtids || state.prepared.is_some() || state.behind > 0 {
+            return;
+        }
+        state.servers += 1;
+        let mut failover = Failover::to(&format!("00000000-0000-4000-8000-{:012}", state.servers + 1));
+        failover.behind = if scene.chance(0.5) { 0 } else { scene.between(1, 6) as usize };
+        failover.first_file = scene.between(1, 12);
+        failover.shifted = scene.between(0, 2000);
+        if scene.chance(0.3) {
+            failover.file_base = "binlog".to_owned();
+        }
+        self.server.fail_over(&failover);
+        state.hidden.clear();
+        state.behind = self.server.catch_up(0);
+        self.took_over(scene, state.behind == 0);
+        scene.coverage.count("fault: failover");
+        scene.stepped(0, "failover", &format_args!("{failover:?}"));
+        self.bell.ring();
+    }
+
+    /// Where the server that answers now has everything.
+    fn took_over(&self, scene: &mut Scene, complete: bool) {
+        let end = self.server.flushed_end();
+        let names: Vec<TableName> = scene.oracle.history.tables.iter().map(|table| table.name.clone()).collect();
+        let places = |name: TableName| {
+            let written = self.server.written_in(&name, self.server.era()).unwrap();
+            let rows = written.iter().filter(|written| !matches!(written.changes[..], [(Operation::Schema, ..)]));
+            let places: Vec<(u64, u64)> = rows.map(|written| (written.file, written.offset)).collect();
+            (name, places)
+        };
+        let places: Vec<_> = names.into_iter().map(places).collect();
+        scene.oracle.history.moved(&end.server_uuid, &places, (end.file, end.offset), complete);
+    }
+
+    /// A replica catches up, what is prepared ends, and the storage engine catches up with the binlog.
+    pub(crate) fn show_all(&self, stage: &Stage) {
+        let mut scene = stage.scene();
+        let scene = &mut *scene;
+        let mut state = self.state.lock().unwrap();
+        if state.behind > 0 {
+            state.behind = self.server.catch_up(usize::MAX);
+            self.took_over(scene, true);
+        }
+        if state.prepared.is_some() {
+            self.xa(scene, &mut state);
+        }
         self.server.make_all_visible();
-        self.state.lock().unwrap().hidden.clear();
+        state.hidden.clear();
+        self.bell.ring();
     }
 }
 
-/// What a transaction takes in the model's files, and each of its changes more.
-const SIZE: u64 = 120;
-const CHANGE_SIZE: u64 = 40;
+/// Where the model's files begin.
+const FILE_START: u64 = 158;
+
+/// Where a transaction starts that was written between two samples: a file that is full ends before it.
+fn start(before: &Sample, after: &Sample) -> (u64, u64) {
+    if before.file == after.file { (before.file, before.offset) } else { (after.file, FILE_START) }
+}
 
 type Planned = (Vec<Op>, Vec<(TableName, Change)>);
 

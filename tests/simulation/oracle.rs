@@ -142,6 +142,18 @@ impl Oracle {
         None
     }
 
+    /// What readers see of a table: generation and record, and the files' locations.
+    pub(crate) fn reading(&self, name: &str) -> (Option<(u32, u64)>, Vec<String>) {
+        match self.lake.get(name).and_then(Table::published) {
+            None => (None, Vec::new()),
+            Some((generation, state)) => {
+                let mut files: Vec<String> = state.files.iter().map(|file| format!("memory:///{name}/{}", file.path)).collect();
+                files.sort();
+                (Some((generation, state.seq)), files)
+            }
+        }
+    }
+
     /// Whether a data file belongs to what readers see; all that is no data file is needed.
     pub(crate) fn is_needed(&self, path: &str) -> bool {
         let Some((name, inside)) = split(path) else { return true };

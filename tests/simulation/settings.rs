@@ -11,6 +11,9 @@ use tokio::sync::Semaphore;
 
 use crate::stage::Scene;
 
+/// A change log that is never full.
+pub(crate) const ROOMY: u64 = 1 << 20;
+
 /// What a seed's daemons are set to.
 pub(crate) struct Limits {
     pub lake: lake::Settings,
@@ -55,7 +58,8 @@ impl Limits {
             chunk_rows: scene.between(2, 12) as usize,
             write_rows: scene.between(3, 20),
             write_bytes: scene.between(1000, 8000),
-            log_bytes: if scene.chance(0.2) { 12_000 } else { 1 << 20 },
+            // Room for the largest transaction, and for little more.
+            log_bytes: if scene.chance(0.2) { 24_000 } else { ROOMY },
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use binlake::change::Clock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::coverage::Coverage;
@@ -280,7 +280,10 @@ enum Pulse {
 pub(crate) struct Life {
     pub number: u32,
     pub stage: Stage,
-    pulse: Arc<watch::Sender<Pulse>>,
+    /// It meets no faults.
+    steady: bool,
+    pulse: Arc<Mutex<Pulse>>,
+    wakes: Arc<Notify>,
 }
 
 impl fmt::Debug for Life {
@@ -290,35 +293,38 @@ impl fmt::Debug for Life {
 }
 
 impl Life {
+    /// A life without faults: of a reader.
+    pub(crate) fn steady(stage: &Stage) -> Self {
+        Self { steady: true, ..Self::new(0, stage) }
+    }
+
     pub(crate) fn new(number: u32, stage: &Stage) -> Self {
-        Self { number, stage: stage.clone(), pulse: Arc::new(watch::Sender::new(Pulse::Beats)) }
+        Self { steady: false, number, stage: stage.clone(), pulse: Arc::new(Mutex::new(Pulse::Beats)), wakes: Arc::default() }
     }
 
     /// Nothing that this daemon still wants to do is done any more.
     pub(crate) fn end(&self) {
-        self.pulse.send_replace(Pulse::Dead);
+        *self.pulse.lock().unwrap() = Pulse::Dead;
     }
 
     pub(crate) fn stop(&self) {
-        self.pulse.send_replace(Pulse::Stands);
+        *self.pulse.lock().unwrap() = Pulse::Stands;
     }
 
     pub(crate) fn wake(&self) {
-        self.pulse.send_replace(Pulse::Beats);
+        *self.pulse.lock().unwrap() = Pulse::Beats;
+        self.wakes.notify_waiters();
     }
 
     /// Waits while the process stands still; does not come back when it is dead.
     pub(crate) async fn beats(&self) {
-        if *self.pulse.borrow() == Pulse::Beats {
-            return;
-        }
-        let mut pulse = self.pulse.subscribe();
         loop {
-            let now = *pulse.borrow_and_update();
+            let wakes = self.wakes.notified();
+            let now = *self.pulse.lock().unwrap();
             match now {
                 Pulse::Beats => return,
                 Pulse::Dead => std::future::pending().await,
-                Pulse::Stands => pulse.changed().await.unwrap(),
+                Pulse::Stands => wakes.await,
             }
         }
     }
@@ -326,6 +332,9 @@ impl Life {
     /// What the next call meets; a process that is to hang or to die does so here.
     pub(crate) async fn fate(&self, step: Step) -> Fate {
         self.beats().await;
+        if self.steady {
+            return Fate::Goes;
+        }
         let fate = self.stage.scene().fate(step);
         match fate {
             Fate::Slow(ms) => {
@@ -364,9 +373,14 @@ impl Life {
         step: Step,
         detail: &str,
         fault: impl Fn(&'static str) -> E,
+        doubt: impl FnOnce(),
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let fate = self.fate(step).await;
+        if matches!(fate, Fate::AnswerLost | Fate::KilledBehind) {
+            // Nobody hears of it: a crash of the machine may take it back.
+            doubt();
+        }
         let outcome = match fate {
             Fate::Refused => Err(fault("refused")),
             Fate::AnswerLost => work.await.and(Err(fault("the answer was lost"))),

@@ -7,10 +7,11 @@ use std::time::Duration;
 use binlake::change::{Clock, TableName};
 use binlake::changelog::MemoryLog;
 use binlake::coordinator::{self, Outcome, Resolver, SourcePlan};
-use binlake::lake::ObjectLake;
+use binlake::lake::{self, Lake, LakeName, ObjectLake};
 use binlake::metadata::{MemoryMetadata, Metadata, RequestKind};
 use binlake::pipeline::Rooms;
 use binlake::source::memory::{MemoryServer, MemorySource};
+use futures::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +60,8 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SeedClock::new());
         let mut scene = stage.scene();
         let limits = Limits::drawn(&mut scene, Arc::clone(&clock));
-        let server = MemoryServer::with_gtids(scene.chance(0.7));
+        let gtids = scene.chance(0.7);
+        let server = MemoryServer::with_gtids(gtids);
         server.set_file_bytes(scene.between(400, 4000));
         let shore = Arc::new(Shore::new(scene.chance(0.5)));
         let single = scene.chance(0.1);
@@ -69,7 +71,7 @@ impl World {
         let sight = Arc::clone(&shore);
         scene.oracle.look_with(Box::new(move |path| sight.peek(path)));
         drop(scene);
-        let load = Arc::new(Load::new(&server));
+        let load = Arc::new(Load::new(&server, gtids));
         FIRST.iter().for_each(|name| load.create(stage, name));
         Self {
             log: MemoryLog::new(1, limits.log_bytes),
@@ -256,6 +258,9 @@ impl World {
         self.end_all().await;
         self.stage.scene().coverage.count("fault: machine lost its power");
         self.shore.crash(&self.stage);
+        let (log, metadata) = (self.stage.scene().chance(0.5), self.stage.scene().chance(0.5));
+        self.log.crash(log);
+        self.metadata.crash(metadata);
         self.stage.stepped(0, "crash", &format_args!(""));
     }
 
@@ -270,18 +275,50 @@ impl World {
         match kind {
             0..=5 => {
                 self.load.server.disconnect();
+                self.load.bell.ring();
                 self.stage.scene().coverage.count("fault: disconnected");
             }
-            6..=12 => self.load.server.rotate(),
+            6..=12 => {
+                self.load.server.rotate();
+                self.load.bell.ring();
+            }
             13..=15 => self.request(RequestKind::Rebuild).await,
-            16..=18 => self.request(RequestKind::Pause).await,
+            // What only a paused table needs goes when the log is full.
+            16..=18 if self.limits.log_bytes >= settings::ROOMY => self.request(RequestKind::Pause).await,
             19..=25 => self.resume().await,
-            26..=27 if !self.load.has(LATER) => {
+            28..=29 => self.load.fail_over(&self.stage),
+            30..=39 => self.read(),
+            26..=27 if self.load.may_create(LATER) => {
                 self.load.create(&self.stage, LATER);
                 self.stage.scene().coverage.count("table created");
             }
             _ => {}
         }
+    }
+
+    /// A reader of the lake's own door sees what the commit records say.
+    fn read(&self) {
+        let store = Arc::new(LifeStore { life: Life::steady(&self.stage), shore: Arc::clone(&self.shore) });
+        let lake = ObjectLake::over(Arc::clone(&store) as _, store, self.limits.lake.clone());
+        let names: Vec<String> = self.stage.scene().oracle.lake.keys().cloned().collect();
+        for name in names {
+            let (database, table) = name.split_once('/').unwrap();
+            let table = LakeName { database: database.to_owned(), table: table.to_owned() };
+            let answer = async { Ok::<_, lake::Error>((lake.published(&table).await?, lake.files(&table).await?)) };
+            let found = match answer.now_or_never() {
+                Some(Ok((committed, mut files))) => {
+                    files.sort();
+                    Some((committed.map(|committed| (committed.generation, committed.seq)), files))
+                }
+                Some(Err(error)) => return self.stage.violate(Invariant::ReaderDiffers, error.to_string()),
+                None => None,
+            };
+            let expected = self.stage.scene().oracle.reading(&name);
+            if found.as_ref() != Some(&expected) {
+                self.stage.violate(Invariant::ReaderDiffers, format!("{name}: {found:?}, its records say {expected:?}"));
+            }
+        }
+        self.stage.scene().coverage.count("reader looked");
     }
 
     async fn request(&mut self, kind: RequestKind) {
@@ -307,7 +344,7 @@ impl World {
     async fn settle(&mut self) {
         self.stage.scene().calm = true;
         self.end_all().await;
-        self.load.show_all();
+        self.load.show_all(&self.stage);
         tokio::time::sleep(LATEST).await;
         self.resume().await;
         self.start(&self.tables(), true);

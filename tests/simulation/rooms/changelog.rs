@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use binlake::change::LogOffset;
+use binlake::changelog::memory::{Call, Fault};
 use binlake::changelog::{
     Acknowledged, AppendBatch, ChangeLog, Consumer, Error, MemoryLog, PartitionTail, Record, Result, Usage,
 };
@@ -21,7 +22,7 @@ fn fault(reason: &'static str) -> Error {
 
 impl LifeLog {
     async fn act<T>(&self, step: Step, detail: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.life.act(step, detail, fault, work).await
+        self.life.act(step, detail, fault, || (), work).await
     }
 }
 
@@ -33,7 +34,8 @@ impl ChangeLog for LifeLog {
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
-        self.act(change("append"), &records.to_string(), self.inner.append(batches)).await
+        let doubt = || self.inner.fail_next(Call::Append, Fault::AnswerLost);
+        self.life.act(change("append"), &records.to_string(), fault, doubt, self.inner.append(batches)).await
     }
 
     async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use binlake::change::{LogOffset, TableName};
+use binlake::metadata::memory::Fault;
 use binlake::metadata::{
     ChunkDone, ChunkState, Error, Lease, MemoryMetadata, Metadata, Phase, Published, Request, RequestKind, Result, SourceState,
     TableState,
@@ -24,13 +25,17 @@ fn fault(reason: &'static str) -> Error {
 
 impl LifeMetadata {
     async fn act<T>(&self, step: Step, detail: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.life.act(step, detail, fault, work).await
+        let doubt = || self.inner.inject(Fault::AnswerLost, None, 0);
+        self.life.act(step, detail, fault, doubt, work).await
     }
 
-    /// A checkpoint says which server's places its epoch counts in.
-    fn entered(&self, checkpoint: Option<&str>) {
-        let Some(checkpoint) = checkpoint.and_then(|text| serde_json::from_str::<Checkpoint>(text).ok()) else { return };
-        self.life.stage.scene().oracle.history.entered(checkpoint.position.0.epoch, &checkpoint.server_uuid);
+    /// The checkpoint that is saved now says which server's places its epoch counts in.
+    async fn entered<T>(&self, outcome: Result<T>) -> Result<T> {
+        let saved = self.inner.source("sim").await?.and_then(|source| source.checkpoint);
+        if let Some(checkpoint) = saved.and_then(|text| serde_json::from_str::<Checkpoint>(&text).ok()) {
+            self.life.stage.scene().oracle.history.entered(checkpoint.position.0.epoch, &checkpoint.server_uuid);
+        }
+        outcome
     }
 }
 
@@ -49,8 +54,8 @@ impl Metadata for LifeMetadata {
     }
 
     async fn save_source(&self, lease: &Lease, state: &SourceState) -> Result<()> {
-        self.entered(state.checkpoint.as_deref());
-        self.act(change("save_source"), "", self.inner.save_source(lease, state)).await
+        let work = async { self.entered(self.inner.save_source(lease, state).await).await };
+        self.act(change("save_source"), "", work).await
     }
 
     async fn save_published(
@@ -61,9 +66,9 @@ impl Metadata for LifeMetadata {
         published: &Published,
         ends: &[(String, Vec<LogOffset>)],
     ) -> Result<()> {
-        self.entered(Some(checkpoint));
         let detail = published.position.to_string();
-        self.act(change("save_published"), &detail, self.inner.save_published(lease, source, checkpoint, published, ends)).await
+        let work = async { self.entered(self.inner.save_published(lease, source, checkpoint, published, ends).await).await };
+        self.act(change("save_published"), &detail, work).await
     }
 
     async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
@@ -79,12 +84,17 @@ impl Metadata for LifeMetadata {
     }
 
     async fn save_table(&self, lease: &Lease, state: &TableState) -> Result<()> {
-        if let Phase::Parked { parked, .. } = &state.phase {
-            let detail = format!("{}: {}", state.table, parked.reason);
-            self.life.stage.violate(Invariant::UnexpectedPark, detail);
-        }
         let detail = format!("{} g{} {}", state.table.table, state.generation, state.phase);
-        self.act(change("save_table"), &detail, self.inner.save_table(lease, state)).await
+        let work = async {
+            let outcome = self.inner.save_table(lease, state).await;
+            // What a daemon wants that was overtaken does not count.
+            if let (Phase::Parked { parked, .. }, false) = (&state.phase, matches!(outcome, Err(Error::Fenced { .. }))) {
+                let detail = format!("{} g{}: {}", state.table, state.generation, parked.reason);
+                self.life.stage.violate(Invariant::UnexpectedPark, detail);
+            }
+            outcome
+        };
+        self.act(change("save_table"), &detail, work).await
     }
 
     async fn remove_table(&self, lease: &Lease, source: &str, table: &TableName, generation: u32) -> Result<()> {

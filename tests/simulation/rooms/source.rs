@@ -10,9 +10,13 @@ use binlake::source::{
     BinlogStream, Checkpoint, ChunkRange, ChunkReader, Error, Finding, Identity, KeyBound, Result, Sample, SnapshotPlan, Source,
     StreamFrom, StreamItem, TableOptions, Visible,
 };
+use futures::FutureExt;
 
 use crate::load::Load;
 use crate::stage::{Fate, Life, look};
+
+/// How long a stream is silent at most.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Clone)]
@@ -27,6 +31,11 @@ fn broken() -> Error {
 }
 
 impl LifeSource {
+    /// The answer that there is now. The model's own wait wakes its waiters in an order that no seed decides.
+    fn at_once<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::task::unconstrained(answer).now_or_never()
+    }
+
     /// Before an answer: others write, and the connection may break.
     async fn answers(&self, name: &'static str) -> Result<()> {
         let fate = self.life.fate(look(name)).await;
@@ -75,7 +84,17 @@ impl Source for LifeSource {
 
     async fn wait_visible(&self, since: &Checkpoint, timeout: Duration) -> Result<Visible> {
         self.answers("wait_visible").await?;
-        self.inner.wait_visible(since, timeout).await
+        let mut bell = self.load.bell.listen();
+        let begun = tokio::time::Instant::now();
+        loop {
+            if let Some(answer) = self.at_once(self.inner.wait_visible(since, timeout)) {
+                return answer;
+            }
+            if tokio::time::timeout_at(begun + timeout, bell.heard()).await.is_err() {
+                return Err(broken());
+            }
+            self.life.beats().await;
+        }
     }
 
     async fn plan_snapshot(&self, schema: &TableSchema) -> Result<SnapshotPlan> {
@@ -112,9 +131,18 @@ struct LifeStream {
 #[async_trait]
 impl BinlogStream for LifeStream {
     async fn next(&mut self) -> Result<StreamItem> {
+        let mut bell = self.source.load.bell.listen();
         self.source.answers("next event").await?;
-        // Nothing is awaited behind it: a dropped call loses nothing.
-        self.inner.next().await
+        loop {
+            // Nothing is awaited behind an answer: a dropped call loses nothing.
+            if let Some(answer) = self.source.at_once(self.inner.next()) {
+                return answer;
+            }
+            if tokio::time::timeout(HEARTBEAT, bell.heard()).await.is_err() {
+                return Ok(StreamItem::Progress { committed_us: None, idle: true });
+            }
+            self.source.life.beats().await;
+        }
     }
 
     fn checkpoint(&self) -> Checkpoint {

@@ -243,6 +243,6 @@ impl Settle for LifeStore {
             objects.iter().for_each(|path| drop(unsettled.remove(path)));
             Ok(())
         };
-        self.life.act(change("settle"), &objects.len().to_string(), fault, settle).await
+        self.life.act(change("settle"), &objects.len().to_string(), fault, || (), settle).await
     }
 }
