@@ -170,6 +170,11 @@ impl LifeStore {
     }
 }
 
+/// The directory that an object lies in.
+fn parent(path: &Path) -> &str {
+    path.as_ref().rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
 fn kind(path: &Path) -> &'static str {
     match path.as_ref() {
         path if path.contains("/log/") => "put record",
@@ -240,7 +245,12 @@ impl Settle for LifeStore {
         }
         let settle = async {
             let mut unsettled = self.shore.unsettled.lock().unwrap();
-            objects.iter().for_each(|path| drop(unsettled.remove(path)));
+            // Directories are synced, from the root down to the objects: whatever else lies in one of them is safe as well.
+            let synced = |other: &Path| {
+                let directory = parent(other);
+                objects.iter().any(|path| path.as_ref().strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
+            };
+            unsettled.retain(|other, _| !synced(other));
             Ok(())
         };
         self.life.act(change("settle"), &objects.len().to_string(), fault, || (), settle).await
