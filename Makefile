@@ -1,7 +1,7 @@
 # What can be done with a checkout. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all soak bench lint servers clean
+.PHONY: help demo build test test-all soak bench simulate lint servers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ soak: ## a long run of kills, network cuts and rebuilds under load, for MINUTES 
 
 bench: servers build ## binlake beside Debezium, mysqldump and the raw limit, in one run; BENCH_ROWS=1000000 for a short one
 	$$(tests/servers/python.sh) benches/bench.py
+
+simulate: ## as many seeds of the simulation as one likes: make simulate SEEDS=1000000 [FROM=10000]
+	SIMULATION_SEEDS=$(or $(SEEDS),10000) SIMULATION_FROM=$(or $(FROM),0) cargo test --locked --test simulation whatever -- --nocapture
 
 lint: ## format, clippy and the documentation's links; warnings are errors
 	cargo fmt --check

@@ -49,7 +49,7 @@ impl Attendant {
         let mut tables = self.plan.board.watch_tables();
         let mut backoff = Backoff::new(self.settings.backoff, self.settings.backoff_max);
         while !cancel.is_cancelled() {
-            tables.mark_unchanged();
+            tables.forget();
             let Some(state) = self.ledger.get(&self.key).await else { return Ok(()) };
             let started = Instant::now();
             let outcome = match work(&state) {
@@ -57,7 +57,7 @@ impl Attendant {
                     tokio::select! {
                         biased;
                         () = cancel.cancelled() => return Ok(()),
-                        _ = tables.changed() => continue,
+                        () = tables.heard() => continue,
                     }
                 }
                 Work::Load => self.attend(&state, Self::load(self.clone(), cancel.child_token()), &cancel).await,
@@ -81,7 +81,7 @@ impl Attendant {
         // A task of its own: polled here, it would stand still while the look at the ledger below waits for a lock promised to it.
         let mut work_done = AbortOnDropHandle::new(tokio::spawn(work));
         loop {
-            tables.mark_unchanged();
+            tables.forget();
             let now = self.ledger.get(&self.key).await;
             let same = now.is_some_and(|now| now.phase.is_working() == state.phase.is_working());
             if !same || cancel.is_cancelled() {
@@ -92,7 +92,7 @@ impl Attendant {
                 biased;
                 outcome = &mut work_done => return self.ended(outcome),
                 () = cancel.cancelled() => {}
-                changed = tables.changed() => if changed.is_err() { stop.cancel(); return self.ended(work_done.await); },
+                () = tables.heard() => {}
             }
         }
     }

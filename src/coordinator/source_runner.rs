@@ -219,7 +219,7 @@ async fn watch_over(
     let mut every = tokio::time::interval(settings.request_every);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tables.mark_unchanged();
+        tables.forget();
         spawn_missing(plan, ledger, settings, attendants, standings).await;
         retire_replaced(plan, ledger, standings).await?;
         tokio::select! {
@@ -235,7 +235,7 @@ async fn watch_over(
                     return Ok(());
                 }
             }
-            _ = tables.changed() => {}
+            () = tables.heard() => {}
         }
     }
 }

@@ -5,16 +5,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
-
-use crate::change::Cut;
+use super::bell::{Bell, Listener};
 
 /// Wakes workers of one source and counts what passed.
 #[derive(Debug)]
 pub struct Board {
-    topics: Mutex<HashMap<String, watch::Sender<u64>>>,
-    published: watch::Sender<Cut>,
-    tables: watch::Sender<u64>,
+    topics: Mutex<HashMap<String, Bell>>,
+    published: Bell,
+    tables: Bell,
     /// Row changes that went into the change log since the start.
     pub changes: AtomicU64,
     /// Snapshot rows read since the start.
@@ -38,8 +36,8 @@ impl Default for Board {
     fn default() -> Self {
         Self {
             topics: Mutex::default(),
-            published: watch::Sender::new(Cut::default()),
-            tables: watch::Sender::new(0),
+            published: Bell::default(),
+            tables: Bell::default(),
             changes: AtomicU64::new(0),
             snapshot_rows: AtomicU64::new(0),
             progress: Mutex::default(),
@@ -51,36 +49,33 @@ impl Board {
     /// Called when the topic has new published records.
     pub fn topic_moved(&self, topic: &str) {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        match topics.get(topic) {
-            Some(sender) => sender.send_modify(|count| *count += 1),
-            None => drop(topics.insert(topic.to_owned(), watch::Sender::new(1))),
-        }
+        topics.entry(topic.to_owned()).or_default().ring();
     }
 
-    /// A receiver that changes when the topic has new published records.
-    pub fn watch_topic(&self, topic: &str) -> watch::Receiver<u64> {
+    /// Hears when the topic has new published records.
+    pub fn watch_topic(&self, topic: &str) -> Listener {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.entry(topic.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        topics.entry(topic.to_owned()).or_default().listen()
     }
 
     /// Called when `published` was saved.
-    pub fn published_moved(&self, cut: Cut) {
-        self.published.send_replace(cut);
+    pub fn published_moved(&self) {
+        self.published.ring();
     }
 
-    /// A receiver of `published`. For the few that wait for a position; a table that is live waits for its topic.
-    pub fn watch_published(&self) -> watch::Receiver<Cut> {
-        self.published.subscribe()
+    /// Hears when `published` moves. For the few that wait for a position; a table that is live waits for its topic.
+    pub fn watch_published(&self) -> Listener {
+        self.published.listen()
     }
 
     /// Called when the list of tables, a phase or a capture changed.
     pub fn tables_changed(&self) {
-        self.tables.send_modify(|count| *count += 1);
+        self.tables.ring();
     }
 
-    /// A receiver that changes with every phase or capture.
-    pub fn watch_tables(&self) -> watch::Receiver<u64> {
-        self.tables.subscribe()
+    /// Hears every change of a phase or a capture.
+    pub fn watch_tables(&self) -> Listener {
+        self.tables.listen()
     }
 
     /// Row changes and snapshot rows since the start.

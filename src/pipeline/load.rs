@@ -95,7 +95,7 @@ impl Load {
             }
             self.show(&plan, &chunks);
         }
-        self.finish(since, &chunks).await
+        self.finish(since, &chunks, &visible).await
     }
 
     async fn state(&self) -> Result<TableState> {
@@ -252,8 +252,14 @@ impl Load {
         }))
     }
 
-    async fn finish(&self, since: Cut, chunks: &[ChunkState]) -> Result<()> {
+    async fn finish(&self, since: Cut, chunks: &[ChunkState], visible: &Visible) -> Result<()> {
         let mut handoff = since;
+        if chunks.is_empty() {
+            // That there is no row was seen when the plan was made, which was after `since`: it has a `high` like any read.
+            let state = self.state().await?;
+            let high = self.rooms.source.flushed().await?;
+            handoff = handoff.max(self.bind(&state, visible, &high).await?);
+        }
         for chunk in chunks {
             match &chunk.done {
                 Some(done) => handoff = handoff.max(done.high),

@@ -11,6 +11,7 @@ use crate::lake::{self, Lake};
 use crate::metadata::{self, Metadata};
 use crate::source::{self, Source};
 
+pub mod bell;
 pub mod board;
 pub mod epoch;
 pub mod ledger;

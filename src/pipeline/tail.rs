@@ -82,12 +82,7 @@ pub async fn run(mut tail: Tail, cancel: CancellationToken) -> Result<()> {
             // The stream comes last: one that always has something must keep nobody waiting.
             biased;
             () = cancel.cancelled() => return tail.flush(&cancel).await,
-            changed = tables.changed() => {
-                if changed.is_err() {
-                    return Ok(());
-                }
-                tail.recapture().await?;
-            }
+            () = tables.heard() => tail.recapture().await?,
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
             item = tail.stream.next() => {
                 tail.take(item?, &cancel).await?;
@@ -138,7 +133,7 @@ impl Tail {
         }
         state.published = Some(published);
         ledger.save_source(&state).await?;
-        board.published_moved(position);
+        board.published_moved();
         let term = ledger.lease().term;
         tracing::info!(source = %name, position = %checkpoint.position, file = %checkpoint.file_name, "binlog stream opened");
         Ok(Self {
@@ -473,7 +468,7 @@ impl Tail {
         self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
         self.saved = checkpoint.position;
         self.saved_at = Instant::now();
-        self.board.published_moved(checkpoint.position);
+        self.board.published_moved();
         Ok(())
     }
 }

@@ -118,8 +118,8 @@ impl Write {
         let mut published = self.board.watch_published();
         let mut writing = Writing::open(self).await?;
         loop {
-            topic.mark_unchanged();
-            published.mark_unchanged();
+            topic.forget();
+            published.forget();
             let range = writing.range().await?;
             let published_once = writing.point()?.publish;
             if let Some(due) = writing.due(&range) {
@@ -129,7 +129,7 @@ impl Write {
                         () = cancel.cancelled() => return Ok(()),
                         () = tokio::time::sleep_until(due) => {}
                         // More records may make it due earlier.
-                        _ = topic.changed() => {}
+                        () = topic.heard() => {}
                     }
                     continue;
                 }
@@ -150,8 +150,8 @@ impl Write {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 () = tokio::time::sleep_until(writing.maintained_at + writing.write.limits.maintain_every) => writing.maintain().await?,
-                _ = topic.changed() => {}
-                _ = published.changed(), if !published_once => {}
+                () = topic.heard() => {}
+                () = published.heard(), if !published_once => {}
             }
         }
     }

@@ -1,347 +1,387 @@
-//! One seed's world: a server under load, daemons that are killed and started again, and the invariant.
+//! One seed's world: what happens beside the daemons, and to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlake::change::{ColumnType, SystemClock, TableName, Value};
-use binlake::changelog::ChangeLog;
-use binlake::changelog::memory::{Call, Fault as LogFault, MemoryLog};
-use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
-use binlake::lake::{Check, Committed, DatetimeEncoding, Lake, LakeName, ObjectLake, Retention};
-use binlake::metadata::memory::{Fault, MemoryMetadata};
-use binlake::metadata::{Metadata, RequestKind};
-use binlake::pipeline::{Rooms, TableOptions, load, tail, write};
-use binlake::source::memory::{Flushed, MemoryServer, MemorySource, Op};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use tokio::sync::Semaphore;
+use binlake::change::{Clock, TableName};
+use binlake::changelog::MemoryLog;
+use binlake::coordinator::{self, Outcome, Resolver, SourcePlan};
+use binlake::lake::{self, Lake, LakeName, ObjectLake};
+use binlake::metadata::{MemoryMetadata, Metadata, RequestKind};
+use binlake::pipeline::Rooms;
+use binlake::source::memory::{MemoryServer, MemorySource};
+use futures::FutureExt;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::reading;
+use crate::history::History;
+use crate::load::{FIRST, LATER, Load};
+use crate::rooms::{LifeLog, LifeMetadata, LifeSource, LifeStore, Shore};
+use crate::settings::{self, Limits};
+use crate::stage::{Ending, Life, SeedClock, Stage};
+use crate::violation::Invariant;
 
-/// What happened in a run, so that a run in which nothing went wrong is noticed.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Coverage {
-    pub rounds: u64,
-    pub commits: u64,
-    pub checks: u64,
-    pub kills: u64,
-    pub faults: u64,
-    pub raced: u64,
-    pub rebuilds: u64,
-}
+/// How long a late request may still be on its way.
+const LATEST: Duration = Duration::from_secs(80);
 
-impl Coverage {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.rounds += other.rounds;
-        self.commits += other.commits;
-        self.checks += other.checks;
-        self.kills += other.kills;
-        self.faults += other.faults;
-        self.raced += other.raced;
-        self.rebuilds += other.rebuilds;
-    }
+/// A daemon's process.
+struct Daemon {
+    life: Life,
+    task: JoinHandle<Outcome>,
+    cancel: CancellationToken,
+    hung: bool,
 }
 
 pub(crate) struct World {
-    random: StdRng,
-    server: MemoryServer,
+    stage: Stage,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    load: Arc<Load>,
     log: MemoryLog,
     metadata: MemoryMetadata,
-    lake: ObjectLake,
-    tables: Vec<WantedTable>,
-    rows: BTreeMap<TableName, BTreeSet<i64>>,
-    pending: Vec<Flushed>,
-    seen: BTreeMap<String, (u32, u64)>,
-    coverage: Coverage,
-    next: i64,
-    _directory: tempfile::TempDir,
+    shore: Arc<Shore>,
+    single: bool,
+    daemons: Vec<Daemon>,
+    lives: u32,
+    paused: BTreeSet<TableName>,
 }
 
-fn table(name: &str, mode: &str) -> WantedTable {
-    WantedTable {
-        name: TableName::new("shop", name),
-        mode: mode.to_owned(),
-        into: ("ods_shop".to_owned(), name.to_owned()),
-        topic: format!("sim.shop.{name}"),
-        layout_single: false,
-        named: true,
-        options: TableOptions::default(),
-    }
+/// Plays a seed to its end, or to the first violation.
+pub(crate) async fn play(stage: &Stage) {
+    stage.begin();
+    let mut world = World::new(stage);
+    world.run().await;
+    world.end_all().await;
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let server = MemoryServer::with_gtids(random.random_bool(0.7));
-        server.set_file_bytes(random.random_range(400..4000));
-        let integer = ColumnType::Integer { bits: 32, unsigned: false };
-        let text = ColumnType::Text { charset: binlake::change::Charset("utf8mb4".to_owned()) };
-        let tables = vec![table("numbered", "both"), table("named", "mirror")];
-        server.create_table(&tables[0].name, &[("id", integer.clone()), ("n", integer.clone())], &["id"]);
-        server.create_table(&tables[1].name, &[("name", text), ("n", integer)], &["name"]);
-        // What is synced is not the question here: a memory file system spares thousands of waits.
-        let memory = std::path::Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let directory = tempfile::Builder::new().prefix("binlake-sim").tempdir_in(place).unwrap();
-        let lake = ObjectLake::open(lake_settings(directory.path())).unwrap();
-        let rows = tables.iter().map(|table| (table.name.clone(), BTreeSet::new())).collect();
+    fn new(stage: &Stage) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SeedClock::new());
+        let mut scene = stage.scene();
+        let limits = Limits::drawn(&mut scene, Arc::clone(&clock));
+        let gtids = scene.chance(0.7);
+        let server = MemoryServer::with_gtids(gtids);
+        server.set_file_bytes(scene.between(400, 4000));
+        let shore = Arc::new(Shore::new(scene.chance(0.5)));
+        let single = scene.chance(0.1);
+        scene.oracle.history = History::new(&server.flushed_end().server_uuid);
+        scene.oracle.file_bytes = limits.lake.file_bytes;
+        scene.oracle.retention_min_ms = limits.lake.retention.min.as_millis() as u64;
+        let sight = Arc::clone(&shore);
+        scene.oracle.look_with(Box::new(move |path| sight.peek(path)));
+        drop(scene);
+        let load = Arc::new(Load::new(&server, gtids));
+        FIRST.iter().for_each(|name| load.create(stage, name));
         Self {
-            random,
-            server,
-            log: MemoryLog::new(1, 1 << 20),
+            log: MemoryLog::new(1, limits.log_bytes),
+            stage: stage.clone(),
+            limits,
+            clock,
+            load,
             metadata: MemoryMetadata::new(),
-            lake,
-            tables,
-            rows,
-            pending: Vec::new(),
-            seen: BTreeMap::new(),
-            coverage: Coverage::default(),
-            next: 0,
-            _directory: directory,
+            shore,
+            single,
+            daemons: Vec::new(),
+            lives: 0,
+            paused: BTreeSet::new(),
         }
     }
 
-    pub(crate) async fn run(mut self) -> Coverage {
-        for _ in 0..20 {
-            self.transaction();
+    async fn run(&mut self) {
+        let first = self.stage.scene().between(2, 25);
+        for _ in 0..first {
+            self.load.transaction(&self.stage);
         }
-        let daemons = self.random.random_range(3..7);
-        for _ in 0..daemons {
-            self.daemon_life().await;
+        let lives = self.stage.scene().between(2, 5);
+        for _ in 0..lives {
+            self.live().await;
+            if self.stage.scene().is_violated() {
+                return;
+            }
         }
         self.settle().await;
-        self.coverage
     }
 
-    fn plan(&self, metadata: Arc<dyn Metadata>, eager: bool) -> SourcePlan {
-        let wanted = self.tables.clone();
+    fn start(&mut self, tables: &[&str], until_caught_up: bool) {
+        self.lives += 1;
+        let life = Life::new(self.lives, &self.stage);
+        let wanted: Vec<_> = tables.iter().map(|name| settings::wanted(name, self.single)).collect();
         let resolver: Resolver = Arc::new(move |_| Ok(wanted.clone()));
+        let source = MemorySource::new(&self.load.server, "sim").with_chunk_rows(self.limits.chunk_rows);
+        let store = Arc::new(LifeStore { life: life.clone(), shore: Arc::clone(&self.shore) });
         let rooms = Rooms {
-            source: Arc::new(MemorySource::new(&self.server, "sim")),
-            changelog: Arc::new(self.log.clone()),
-            lake: Arc::new(self.lake.clone()),
-            metadata,
-            clock: Arc::new(SystemClock),
+            source: Arc::new(LifeSource { life: life.clone(), inner: source, load: Arc::clone(&self.load) }),
+            changelog: Arc::new(LifeLog { life: life.clone(), inner: self.log.clone() }),
+            lake: Arc::new(ObjectLake::over(Arc::clone(&store) as _, store, self.limits.lake.clone())),
+            metadata: Arc::new(LifeMetadata { life: life.clone(), inner: self.metadata.rival() }),
+            clock: Arc::clone(&self.clock),
         };
-        SourcePlan {
+        let plan = SourcePlan {
             name: "sim".to_owned(),
             rooms,
             resolver,
-            load: load::Limits {
-                chunks: Arc::new(Semaphore::new(2)),
-                parallel: 2,
-                flush_bytes: 64,
-                visible_timeout: Duration::from_secs(60),
-            },
-            tail: tail::Settings { batch_bytes: 1500, ..tail::Settings::default() },
-            write: write::Limits {
-                interval: Duration::from_millis(300),
-                rows: 7,
-                bytes: 4000,
-                batches: Arc::new(Semaphore::new(2)),
-                read_bytes: 900,
-                maintain_every: Duration::from_millis(500),
-                eager,
-            },
+            load: self.limits.load(),
+            tail: self.limits.tail.clone(),
+            write: self.limits.write(until_caught_up),
             board: SourcePlan::board(),
-        }
-    }
-
-    fn settings(&self, until_caught_up: bool) -> coordinator::Settings {
-        coordinator::Settings {
-            holder: "simulation".to_owned(),
-            backoff: Duration::from_millis(50),
-            backoff_max: Duration::from_millis(400),
-            request_every: Duration::from_millis(100),
-            until_caught_up,
-            take_over: false,
-        }
-    }
-
-    /// A daemon is started, works under load and faults, and is killed: everything it had in memory is gone.
-    async fn daemon_life(&mut self) {
-        let view = self.metadata.another_process();
-        let metadata = Arc::new(view);
-        let plan = self.plan(Arc::clone(&metadata) as Arc<dyn Metadata>, false);
+        };
         let cancel = CancellationToken::new();
-        let daemon = tokio::spawn(coordinator::run(vec![plan], self.settings(false), cancel.clone()));
-        for _ in 0..self.random.random_range(5..40) {
-            self.coverage.rounds += 1;
-            for _ in 0..self.random.random_range(0..4) {
-                self.transaction();
+        let run = coordinator::run(vec![plan], settings::coordinator(until_caught_up), cancel.clone());
+        self.stage.stepped(self.lives, "start", &format_args!("{tables:?}"));
+        self.daemons.push(Daemon { life, task: tokio::spawn(run), cancel, hung: false });
+    }
+
+    fn tables(&self) -> Vec<&'static str> {
+        let later = self.load.has(LATER).then_some(LATER);
+        FIRST.iter().copied().chain(later).collect()
+    }
+
+    /// A daemon is started, works under load and faults, and ends in one way or another.
+    async fn live(&mut self) {
+        let mut tables = self.tables();
+        if self.stage.scene().chance(0.15) {
+            let index = self.stage.scene().between(0, tables.len() as u64) as usize;
+            let gone = tables.remove(index);
+            self.stage.scene().coverage.count("table left out of the list");
+            self.stage.scene().note(0, "left out", &format_args!("{gone}"));
+        }
+        if self.daemons.iter().any(|daemon| !daemon.hung) {
+            self.stage.scene().coverage.count("fault: lease lost");
+        }
+        self.start(&tables, false);
+        let rounds = self.stage.scene().between(6, 22);
+        for _ in 0..rounds {
+            self.round().await;
+            if self.stage.scene().is_violated() || !self.daemons.iter().any(|daemon| !daemon.hung) {
+                return;
             }
-            self.misfortune(&metadata).await;
-            tokio::time::sleep(Duration::from_millis(self.random.random_range(1..400))).await;
-            self.check().await;
         }
-        if self.random.random_bool(0.7) {
-            self.coverage.kills += 1;
-            daemon.abort();
-        } else {
-            cancel.cancel();
-        }
-        match daemon.await {
-            Ok(outcome) => assert!(outcome.parked.is_empty(), "parked: {outcome:?}"),
-            Err(error) => assert!(error.is_cancelled(), "the daemon ended: {error}"),
-        }
-        drop(metadata);
-        self.check().await;
+        self.finish().await;
     }
 
-    async fn misfortune(&mut self, metadata: &MemoryMetadata) {
-        if self.random.random_bool(0.25) {
-            let fault = if self.random.random_bool(0.5) { Fault::Refused } else { Fault::AnswerLost };
-            let method =
-                ["save_published", "save_table", "save_chunks", "chunk_done", "published"][self.random.random_range(0..5)];
-            metadata.inject(fault, Some(method), self.random.random_range(0..3));
-            self.coverage.faults += 1;
+    async fn round(&mut self) {
+        let transactions = self.stage.scene().between(0, 4);
+        for _ in 0..transactions {
+            self.load.transaction(&self.stage);
         }
-        if self.random.random_bool(0.25) {
-            let fault = if self.random.random_bool(0.5) { LogFault::Refused } else { LogFault::AnswerLost };
-            let call = [Call::Append, Call::Tails, Call::Read, Call::Advance][self.random.random_range(0..4)];
-            self.log.fail_next(call, fault);
-            self.coverage.faults += 1;
+        self.misfortune().await;
+        let rest = self.stage.scene().between(1, 500);
+        tokio::select! {
+            biased;
+            () = self.stage.wake.notified() => {}
+            () = tokio::time::sleep(Duration::from_millis(rest)) => {}
         }
-        if self.random.random_bool(0.08) {
-            self.server.disconnect();
+        self.look_after().await;
+    }
+
+    /// Takes note of daemons that a step has killed or stopped, and of those that have ended.
+    async fn look_after(&mut self) {
+        let ending = self.stage.scene().ending.take();
+        if let Some((number, ending)) = ending
+            && let Some(index) = self.daemons.iter().position(|daemon| daemon.life.number == number)
+        {
+            match ending {
+                Ending::Killed => self.kill(index).await,
+                Ending::Hung => self.daemons[index].hung = true,
+            }
         }
-        if self.random.random_bool(0.08) {
-            self.server.rotate();
+        if let Some(index) = self.daemons.iter().position(|daemon| daemon.task.is_finished()) {
+            let daemon = self.daemons.remove(index);
+            self.ended(daemon).await;
         }
-        if self.random.random_bool(0.03) {
-            let table = self.tables[self.random.random_range(0..self.tables.len())].name.clone();
-            metadata.put_request("sim", &table, RequestKind::Rebuild).await.unwrap_or_default();
-            self.coverage.rebuilds += 1;
+        let wakes = self.daemons.iter().any(|daemon| daemon.hung) && self.stage.scene().chance(0.3);
+        if let Some(daemon) = self.daemons.iter_mut().find(|daemon| daemon.hung && wakes) {
+            daemon.hung = false;
+            daemon.life.wake();
+            self.stage.scene().coverage.count("fault: hung and woke");
+            self.stage.stepped(daemon.life.number, "wakes", &format_args!(""));
         }
     }
 
-    /// One transaction of the load; sometimes it is in the binlog long before its rows are visible.
-    fn transaction(&mut self) {
-        let mut ops = Vec::new();
-        for _ in 0..self.random.random_range(1..5) {
-            let table = self.tables[self.random.random_range(0..self.tables.len())].name.clone();
-            ops.extend(self.op(&table));
+    async fn kill(&mut self, index: usize) {
+        let daemon = self.daemons.remove(index);
+        daemon.life.end();
+        daemon.task.abort();
+        self.ended(daemon).await;
+    }
+
+    async fn ended(&mut self, daemon: Daemon) {
+        let number = daemon.life.number;
+        let outcome = daemon.task.await;
+        daemon.life.end();
+        match outcome {
+            Ok(outcome) => self.judge(&outcome),
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => self.stage.violate(Invariant::Panicked, error.to_string()),
         }
-        if ops.is_empty() {
+        self.stage.stepped(number, "ended", &format_args!(""));
+    }
+
+    /// A daemon gives up only where another has taken over, or where what it met may pass.
+    fn judge(&self, outcome: &Outcome) {
+        let passes = |remedy: &str| remedy == "it will be tried again" || remedy == "another daemon has taken over";
+        if let Some(stopped) = outcome.stopped.iter().find(|(_, _, remedy)| !passes(remedy)) {
+            self.stage.violate(Invariant::UnexpectedStop, format!("{stopped:?}"));
+        }
+    }
+
+    async fn finish(&mut self) {
+        let kind = self.stage.scene().between(0, 100);
+        match kind {
+            0..=29 => {
+                let index = self.daemons.len() - 1;
+                self.stage.scene().coverage.count("fault: killed");
+                self.kill(index).await;
+            }
+            30..=49 => self.crash().await,
+            50..=69 => {
+                for daemon in &self.daemons {
+                    daemon.cancel.cancel();
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.look_after().await;
+            }
+            70..=84 => {
+                let daemon = self.daemons.last_mut().unwrap();
+                daemon.hung = true;
+                daemon.life.stop();
+                self.stage.scene().coverage.count("fault: hung");
+            }
+            // It goes on while the next one starts.
+            _ => {}
+        }
+    }
+
+    /// The machine loses its power: all processes die, and what was not on the disk is gone.
+    async fn crash(&mut self) {
+        self.end_all().await;
+        self.stage.scene().coverage.count("fault: machine lost its power");
+        self.shore.crash(&self.stage);
+        let (log, metadata) = (self.stage.scene().chance(0.5), self.stage.scene().chance(0.5));
+        self.log.crash(log);
+        self.metadata.crash(metadata);
+        self.stage.stepped(0, "crash", &format_args!(""));
+    }
+
+    async fn end_all(&mut self) {
+        while !self.daemons.is_empty() {
+            self.kill(0).await;
+        }
+    }
+
+    async fn misfortune(&mut self) {
+        let kind = self.stage.scene().between(0, 100);
+        match kind {
+            0..=5 => {
+                self.load.server.disconnect();
+                self.load.bell.ring();
+                self.stage.scene().coverage.count("fault: disconnected");
+            }
+            6..=12 => {
+                self.load.server.rotate();
+                self.load.bell.ring();
+            }
+            13..=15 => self.request(RequestKind::Rebuild).await,
+            // What only a paused table needs goes when the log is full.
+            16..=18 if self.limits.log_bytes >= settings::ROOMY => self.request(RequestKind::Pause).await,
+            19..=25 => self.resume().await,
+            28..=29 => self.load.fail_over(&self.stage),
+            30..=39 => self.read(),
+            26..=27 if self.load.may_create(LATER) => {
+                self.load.create(&self.stage, LATER);
+                self.stage.scene().coverage.count("table created");
+            }
+            _ => {}
+        }
+    }
+
+    /// A reader of the lake's own door sees what the commit records say.
+    fn read(&self) {
+        let store = Arc::new(LifeStore { life: Life::steady(&self.stage), shore: Arc::clone(&self.shore) });
+        let lake = ObjectLake::over(Arc::clone(&store) as _, store, self.limits.lake.clone());
+        let names: Vec<String> = self.stage.scene().oracle.lake.keys().cloned().collect();
+        for name in names {
+            let (database, table) = name.split_once('/').unwrap();
+            let table = LakeName { database: database.to_owned(), table: table.to_owned() };
+            let answer = async { Ok::<_, lake::Error>((lake.published(&table).await?, lake.files(&table).await?)) };
+            let found = match answer.now_or_never() {
+                Some(Ok((committed, mut files))) => {
+                    files.sort();
+                    Some((committed.map(|committed| (committed.generation, committed.seq)), files))
+                }
+                Some(Err(error)) => return self.stage.violate(Invariant::ReaderDiffers, error.to_string()),
+                None => None,
+            };
+            let expected = self.stage.scene().oracle.reading(&name);
+            if found.as_ref() != Some(&expected) {
+                self.stage.violate(Invariant::ReaderDiffers, format!("{name}: {found:?}, its records say {expected:?}"));
+            }
+        }
+        self.stage.scene().coverage.count("reader looked");
+    }
+
+    async fn request(&mut self, kind: RequestKind) {
+        let tables = self.tables();
+        let index = self.stage.scene().between(0, tables.len() as u64) as usize;
+        let table = TableName::new("shop", tables[index]);
+        self.metadata.put_request("sim", &table, kind).await.unwrap();
+        self.stage.scene().coverage.count(if kind == RequestKind::Pause { "request: pause" } else { "request: rebuild" });
+        self.stage.stepped(0, "request", &format_args!("{kind:?} {table}"));
+        if kind == RequestKind::Pause {
+            self.paused.insert(table);
+        }
+    }
+
+    async fn resume(&mut self) {
+        for table in std::mem::take(&mut self.paused) {
+            self.metadata.put_request("sim", &table, RequestKind::Resume).await.unwrap();
+            self.stage.stepped(0, "request", &format_args!("Resume {table}"));
+        }
+    }
+
+    /// Nothing goes wrong any more: every table must come to the server's end, and nothing may be left over.
+    async fn settle(&mut self) {
+        self.stage.scene().calm = true;
+        self.end_all().await;
+        self.load.show_all(&self.stage);
+        tokio::time::sleep(LATEST).await;
+        self.resume().await;
+        self.start(&self.tables(), true);
+        let daemon = self.daemons.pop().unwrap();
+        match tokio::time::timeout(Duration::from_secs(600), daemon.task).await {
+            Ok(Ok(outcome)) if outcome == Outcome::default() => {}
+            other => self.stage.violate(Invariant::NotCaughtUp, format!("{other:?}")),
+        }
+        if self.stage.scene().is_violated() {
             return;
         }
-        if self.random.random_bool(0.3) {
-            self.coverage.raced += 1;
-            self.pending.push(self.server.flush(ops).unwrap());
-        } else {
-            self.server.execute(ops).unwrap();
-        }
-        while self.pending.len() > 2 || (!self.pending.is_empty() && self.random.random_bool(0.4)) {
-            let index = self.random.random_range(0..self.pending.len());
-            let transaction = self.pending.remove(index);
-            self.server.make_visible(transaction);
-        }
+        self.complete();
+        self.start(&self.tables(), false);
+        tokio::time::sleep(self.limits.lake.retention.max * 2).await;
+        self.end_all().await;
+        self.complete();
+        self.nothing_left();
     }
 
-    fn op(&mut self, table: &TableName) -> Option<Op> {
-        let named = table.table == "named";
-        let key = |id: i64| if named { Value::Text(format!("k{id}")) } else { Value::Signed(id) };
-        let n = Value::Signed(self.random.random_range(0..1_000_000));
-        let rows = self.rows.get_mut(table)?;
-        let chosen = rows.iter().copied().nth(self.random.random_range(0..rows.len().max(1)));
-        let fresh = if self.random.random_bool(0.7) { self.next } else { -self.next };
-        let kind = self.random.random_range(0..100);
-        match (kind, chosen) {
-            (0..=29, _) | (_, None) => {
-                self.next += 1;
-                rows.insert(fresh).then(|| Op::Insert { table: table.clone(), row: vec![key(fresh), n] })
-            }
-            (30..=69, Some(id)) => Some(Op::Update { table: table.clone(), key: vec![key(id)], row: vec![key(id), n] }),
-            (70..=84, Some(id)) => {
-                rows.remove(&id);
-                Some(Op::Delete { table: table.clone(), key: vec![key(id)] })
-            }
-            (_, Some(id)) => {
-                self.next += 1;
-                if !rows.insert(fresh) {
-                    return None;
-                }
-                rows.remove(&id);
-                Some(Op::Update { table: table.clone(), key: vec![key(id)], row: vec![key(fresh), n] })
+    /// Each lake table is at the server's end.
+    fn complete(&self) {
+        let mut scene = self.stage.scene();
+        let all = scene.oracle.history.transactions();
+        for name in self.tables() {
+            let behind = scene.oracle.behind(name, all);
+            if let Some(behind) = behind {
+                scene.violate(Invariant::NotCaughtUp, behind);
             }
         }
     }
 
-    /// The invariant.
-    async fn check(&mut self) {
-        for wanted in self.tables.clone() {
-            let (database, name) = wanted.into.clone();
-            let mirror = LakeName { database: database.clone(), table: name.clone() };
-            let Some((committed, files)) = self.seen_by_a_reader(&mirror).await else { continue };
-            let point = committed.point.clone().expect("a published table has a position");
-            let place = (committed.generation, committed.seq);
-            let last = self.seen.insert(name.clone(), place);
-            assert!(last.is_none_or(|last| last <= place), "{name} went back from {last:?} to {place:?}");
-            if last != Some(place) {
-                self.coverage.commits += 1;
-            }
-            let at = point.position.0;
-            let expected = self.server.rows_at(&wanted.name, &self.server.flushed_end().server_uuid, at.file, at.offset);
-            let expected = reading::sorted(expected.expect("the position is one of this server"));
-            let found = reading::rows(&files, 2);
-            assert_eq!(found, expected, "{name} at {} (g{:04} commit {})", point.position, committed.generation, committed.seq);
-            self.coverage.checks += 1;
-            if wanted.mode == "both" {
-                let changelog = LakeName { database, table: format!("{name}_changelog") };
-                if self.lake.published(&changelog).await.expect("the lake can be read").is_some() {
-                    reading::no_change_twice(&self.lake.files(&changelog).await.expect("files"));
-                }
-            }
+    /// Every data file belongs to what readers see: all else had its time.
+    fn nothing_left(&self) {
+        let mut scene = self.stage.scene();
+        let left: Vec<String> = self.shore.paths().into_iter().filter(|path| !scene.oracle.is_needed(path)).collect();
+        if !left.is_empty() {
+            scene.violate(Invariant::FilesLeft, format!("{left:?}"));
         }
-    }
-
-    /// A commit and its files: the daemon works on between two looks, so the commit is looked at again.
-    async fn seen_by_a_reader(&self, name: &LakeName) -> Option<(Committed, Vec<String>)> {
-        loop {
-            let before = self.lake.published(name).await.expect("the lake can be read")?;
-            let files = self.lake.files(name).await.expect("files");
-            let after = self.lake.published(name).await.expect("the lake can be read")?;
-            if (before.generation, before.seq) == (after.generation, after.seq) {
-                return Some((after, files));
-            }
-        }
-    }
-
-    /// Everything becomes visible, nothing goes wrong any more: every table must cover the server's end, and equal it.
-    async fn settle(&mut self) {
-        self.server.make_all_visible();
-        self.pending.clear();
-        let metadata: Arc<dyn Metadata> = Arc::new(self.metadata.another_process());
-        let plan = self.plan(metadata, true);
-        let run = coordinator::run(vec![plan], self.settings(true), CancellationToken::new());
-        let outcome = tokio::time::timeout(Duration::from_secs(600), run).await.expect("it catches up");
-        assert!(outcome.parked.is_empty() && outcome.stopped.is_empty(), "{outcome:?}");
-        self.check().await;
-        for wanted in &self.tables {
-            let mirror = LakeName { database: wanted.into.0.clone(), table: wanted.into.1.clone() };
-            let found = reading::rows(&self.lake.files(&mirror).await.expect("files"), 2);
-            assert_eq!(found, reading::sorted(self.server.rows(&wanted.name)), "{} at the end", wanted.name);
-        }
-        let usage = self.log.usage().await.expect("usage");
-        assert!(usage.bytes <= usage.bytes_max, "{usage:?}");
-    }
-}
-
-fn lake_settings(directory: &std::path::Path) -> binlake::lake::Settings {
-    binlake::lake::Settings {
-        url: format!("file://{}/lake", directory.display()),
-        retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(7200), size: 3.0 },
-        datetime_zone: "UTC".to_owned(),
-        datetime: DatetimeEncoding::Instant,
-        zero_dates_park: false,
-        check: Check::Rows,
-        file_bytes: 2000,
-        row_group_bytes: 300,
-        checkpoint_every: 4,
-        batch_bytes: 600,
-        scratch: directory.join("scratch"),
-        clock: Arc::new(SystemClock),
     }
 }

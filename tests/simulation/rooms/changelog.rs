@@ -1,0 +1,68 @@
+//! The change log of one daemon's life.
+
+use async_trait::async_trait;
+use binlake::change::LogOffset;
+use binlake::changelog::memory::{Call, Fault};
+use binlake::changelog::{
+    Acknowledged, AppendBatch, ChangeLog, Consumer, Error, MemoryLog, PartitionTail, Record, Result, Usage,
+};
+
+use crate::stage::{Life, Step, change, look};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct LifeLog {
+    pub life: Life,
+    pub inner: MemoryLog,
+}
+
+fn fault(reason: &'static str) -> Error {
+    Error::Storage { path: "memory".to_owned(), reason: reason.to_owned() }
+}
+
+impl LifeLog {
+    async fn act<T>(&self, step: Step, detail: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.life.act(step, detail, fault, || (), work).await
+    }
+}
+
+#[async_trait]
+impl ChangeLog for LifeLog {
+    async fn open_topic(&self, topic: &str) -> Result<u32> {
+        self.act(change("open_topic"), topic, self.inner.open_topic(topic)).await
+    }
+
+    async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        let doubt = || self.inner.fail_next(Call::Append, Fault::AnswerLost);
+        self.life.act(change("append"), &records.to_string(), fault, doubt, self.inner.append(batches)).await
+    }
+
+    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {
+        self.act(look("tails"), topic, self.inner.tails(topic)).await
+    }
+
+    async fn read(&self, topic: &str, partition: u32, from: LogOffset, until: LogOffset, bytes: usize) -> Result<Vec<Record>> {
+        self.act(look("read"), topic, self.inner.read(topic, partition, from, until, bytes)).await
+    }
+
+    async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        self.act(change("advance"), &consumer.0, self.inner.advance(topic, consumer, offsets)).await
+    }
+
+    async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()> {
+        self.act(change("set_active"), &consumer.0, self.inner.set_active(topic, consumer, active)).await
+    }
+
+    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
+        self.act(change("forget"), &consumer.0, self.inner.forget(topic, consumer)).await
+    }
+
+    async fn remove_topic(&self, topic: &str) -> Result<()> {
+        self.act(change("remove_topic"), topic, self.inner.remove_topic(topic)).await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.act(look("usage"), "", self.inner.usage()).await
+    }
+}

@@ -1,0 +1,98 @@
+//! Seeds, one after another and side by side: each in a thread and a runtime of its own.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use binlake::trial::{self, Mistake};
+
+use crate::coverage::Coverage;
+use crate::stage::Stage;
+use crate::violation::{Invariant, Violation};
+use crate::world;
+
+/// What must have happened a thousand times in ten thousand seeds.
+pub(crate) const EXPECTED: &[&str] = &[
+    "fault: refused",
+    "fault: answer lost",
+    "fault: killed before a step",
+    "fault: killed behind a step",
+    "fault: disconnected",
+    "fault: machine lost its power",
+    "fault: hung and woke",
+    "fault: lease lost",
+    "fault: failover",
+    "load: XA prepared",
+    "load: visible later than flushed",
+    "mirror: split",
+    "mirror: seal",
+    "changelog: fold",
+    "cleanup: file",
+    "cleanup: log entry",
+    "take-over",
+];
+
+/// Runs one seed, with a mistake planted or as it is.
+pub(crate) fn seed(seed: u64, mistake: Option<Mistake>) -> Result<Coverage, Violation> {
+    staged(Stage::new(seed, false), mistake)
+}
+
+/// Runs one seed and prints each step.
+pub(crate) fn shown(seed: u64) -> Result<Coverage, Violation> {
+    if std::env::var_os("SIMULATION_LOG").is_some() {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).with_test_writer().init();
+    }
+    staged(Stage::new(seed, true), None)
+}
+
+fn staged(stage: Stage, mistake: Option<Mistake>) -> Result<Coverage, Violation> {
+    let _simulated = trial::simulate(stage.seed());
+    let _planted = mistake.map(trial::plant);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(world::play(&stage));
+    }));
+    match ran {
+        Ok(()) => stage.outcome(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            stage.violate(Invariant::Panicked, text.unwrap_or("it says nothing").to_owned());
+            stage.outcome()
+        }
+    }
+}
+
+/// Runs seeds on all processors; the answer is what all of them covered, or what the lowest seed that failed has found.
+pub(crate) fn seeds(range: Range<u64>, mistake: Option<Mistake>) -> Result<Coverage, Violation> {
+    let (next, failed) = (AtomicU64::new(range.start), AtomicBool::new(false));
+    let total: Mutex<(Coverage, Option<Violation>)> = Mutex::default();
+    let work = || {
+        while !failed.load(Ordering::SeqCst) {
+            let number = next.fetch_add(1, Ordering::SeqCst);
+            if number >= range.end {
+                return;
+            }
+            let ran = seed(number, mistake);
+            let mut total = total.lock().unwrap();
+            match ran {
+                Ok(coverage) => total.0.add(&coverage),
+                Err(violation) => {
+                    failed.store(true, Ordering::SeqCst);
+                    if total.1.as_ref().is_none_or(|known| violation.seed < known.seed) {
+                        total.1 = Some(violation);
+                    }
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    match total.into_inner().unwrap() {
+        (_, Some(violation)) => Err(violation),
+        (coverage, None) => Ok(coverage),
+    }
+}
