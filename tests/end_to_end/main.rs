@@ -20,4 +20,5 @@ mod scene;
 mod server;
 mod settings;
 mod snapshots;
+mod values;
 mod workload;
