@@ -17,9 +17,11 @@ const STREAMED: u32 = 100_000_000;
 /// Rows made of every code point that the set can store.
 fn of_code_points(charset: &str) -> String {
     let bound = if WIDE.contains(&charset) { 0x11_0000 } else { 0x1_0000 };
+    // Where a set has bytes that mean nothing, the server shows them as U+FFFD, and stores that as such bytes: they are no text.
+    let nothing = if UNICODE.contains(&charset) || charset == "gb18030" { "" } else { " AND i <> 0xFFFD" };
     format!(
         "INSERT INTO charsets.{charset} SELECT i DIV {BLOCK}, GROUP_CONCAT(CONVERT(u USING {charset}) ORDER BY i SEPARATOR '') \
-         FROM charsets.points WHERE i < {bound} AND u IS NOT NULL \
+         FROM charsets.points WHERE i < {bound} AND u IS NOT NULL{nothing} \
          AND CAST(CONVERT(CONVERT(u USING {charset}) USING utf32) AS BINARY) = CAST(u AS BINARY) GROUP BY i DIV {BLOCK}"
     )
 }

@@ -24,14 +24,6 @@ async fn run(connection: &mut Conn, statement: &str) -> bool {
     match connection.query_drop(statement).await {
         Ok(()) => true,
         Err(mysql_async::Error::Server(error)) if REFUSED.contains(&error.code) => false,
-        Err(error) if std::env::var_os("EXPLORE").is_some() => {
-            eprintln!(
-                "EXPLORE {} / {}",
-                error.to_string().chars().take(300).collect::<String>(),
-                statement.chars().take(1500).collect::<String>()
-            );
-            false
-        }
         Err(error) => panic!("{statement}: {error}"),
     }
 }
@@ -52,10 +44,6 @@ async fn prepare(connection: &mut Conn, dice: &mut StdRng, database: &str, count
         // What is too wide for the server's pages or keys is drawn again.
         if let Err(error) = connection.query_drop(&table.create).await {
             let wide = matches!(&error, mysql_async::Error::Server(error) if matches!(error.code, 1071 | 1118 | 1074 | 1178));
-            if std::env::var_os("EXPLORE").is_some() && !wide {
-                eprintln!("EXPLORE {error} / {}", table.create);
-                continue;
-            }
             assert!(wide, "{}: {error}", table.create);
             continue;
         }
