@@ -22,7 +22,10 @@ pub(crate) async fn differences<S: AsRef<str>>(scene: &Scene, server: &Server, t
         let (database, name) = table.as_ref().split_once('.').unwrap();
         let file = scene.path(&format!("{database}.{name}.dump.parquet"));
         dump::dump(&mut connection, database, name, &file).await.unwrap();
-        jobs.push(json!({"table": table.as_ref(), "dump": file, "files": scene.files(table.as_ref())}));
+        jobs.push(json!({
+            "table": table.as_ref(), "dump": file, "files": scene.files(table.as_ref()), "datetime_zone": scene.yaml.zone,
+            "datetime": if scene.yaml.lake.contains("datetime: string") { "string" } else { "instant" },
+        }));
     }
     connection.disconnect().await.unwrap();
     let results = Reader::start().compare(&jobs);

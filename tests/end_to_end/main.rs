@@ -34,4 +34,5 @@ mod settings;
 mod snapshots;
 mod soak;
 mod switchboard;
+mod values;
 mod workload;

@@ -39,6 +39,10 @@ pub(crate) struct Yaml {
     pub(crate) commit: String,
     /// The items of `tables:`, a line each.
     pub(crate) tables: Vec<String>,
+    /// `lake.datetime_zone`.
+    pub(crate) zone: String,
+    /// The time zone that binlake itself runs in, as `TZ` has it.
+    pub(crate) our_zone: String,
     /// Lines of `lake:`, indented.
     pub(crate) lake: String,
     /// Lines at the top level.
@@ -63,11 +67,12 @@ impl Yaml {
              scratch: state/scratch\n\
              changelog: {{kind: local, dir: state/changelog}}\n\
              {}\
-             lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: UTC\n{}\
+             lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: {}\n{}\
              sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}{}",
             self.more,
             lake.display(),
             self.commit,
+            self.zone,
             self.lake,
             self.name,
             self.url,
@@ -121,6 +126,8 @@ impl Scene {
             snapshot: "{parallel: 2, chunk_rows: 500}".to_owned(),
             commit: "{interval: 1s}".to_owned(),
             tables: tables.iter().map(|table| table.as_ref().to_owned()).collect(),
+            zone: "UTC".to_owned(),
+            our_zone: "UTC".to_owned(),
             lake: String::new(),
             more: String::new(),
             second: None,
@@ -156,7 +163,7 @@ impl Scene {
         let binary = std::env::var_os("BINLAKE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_binlake").into());
         let mut command = Command::new(binary);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.args(arguments).arg("-c").arg(self.config()).env("E2E_PASSWORD", PASSWORD).stdin(Stdio::null());
+        command.args(arguments).arg("-c").arg(self.config()).env("E2E_PASSWORD", PASSWORD).env("TZ", &self.yaml.our_zone).stdin(Stdio::null());
         command
     }
 

@@ -54,6 +54,7 @@ pub(crate) struct Server {
     directory: PathBuf,
     port: u16,
     options: Vec<String>,
+    zone: String,
     _keeper: Keeper,
 }
 
@@ -69,11 +70,16 @@ fn free_port() -> u16 {
 impl Server {
     /// Starts a server with `options` for mysqld beside the defaults of the script, and makes the user [`USER`].
     pub(crate) async fn start(options: &[&str]) -> Self {
+        Self::start_in("UTC", options).await
+    }
+
+    /// The same, with the system's time zone set to `zone`, as `TZ` has it.
+    pub(crate) async fn start_in(zone: &str, options: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("binlake-server.").tempdir().unwrap().keep();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let arguments = [script().to_str().unwrap().to_owned(), directory.to_str().unwrap().to_owned()];
         let keeper = Keeper::new(r#""$1" kill "$2"; rm -rf "$2""#, &[&arguments[0], &arguments[1]]);
-        let mut server = Self { directory, port: 0, options, _keeper: keeper };
+        let mut server = Self { directory, port: 0, options, zone: zone.to_owned(), _keeper: keeper };
         // Another process may take the port between the choice and the start.
         for _ in 0..3 {
             server.port = free_port();
@@ -106,6 +112,7 @@ impl Server {
             .arg("start")
             .args([self.directory.as_os_str(), self.port.to_string().as_ref()])
             .args(&self.options)
+            .env("TZ", &self.zone)
             .status()
             .unwrap();
         started.success()

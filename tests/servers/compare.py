@@ -3,8 +3,8 @@
 
     compare.py JOBS.json
 
-JOBS.json is a list of {"table": name, "dump": FILE, "files": [FILE...], "datetime_zone": "UTC"}: `dump` was written by dump.rs,
-`files` are what `binlake files` prints. The rows of both sides are brought into the same text and counted against each other, so
+JOBS.json is a list of {"table": name, "dump": FILE, "files": [FILE...], "datetime_zone": "UTC", "datetime": "instant"}:
+`dump` was written by dump.rs, `files` are what `binlake files` prints. The rows of both sides are brought into the same text and counted against each other, so
 a row that is missing, superfluous, double or different in any cell is found. Prints a line per table and the first differences;
 exits 1 when any table differs.
 """
@@ -59,6 +59,9 @@ def source_text(kind, column, zone):
 def lake_text(kind, column, stored):
     """A cell of the lake, stored as `stored`, in the common text."""
     text = f"CAST({column} AS VARCHAR)"
+    if stored.startswith("DECIMAL"):
+        # One without digits before the point would print without its zero.
+        text = f"CAST(CAST({column} AS DECIMAL(38,{stored.split(',')[1].strip(' )')})) AS VARCHAR)"
     if kind == "text" and (stored == "VARCHAR" or stored.startswith("DECIMAL")):
         return text
     if kind == "integer" and (stored in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT") or stored == "DECIMAL(20,0)"):
@@ -107,6 +110,8 @@ def compare(connection, job):
     metadata = pyarrow.parquet.read_metadata(job["dump"])
     columns = json.loads(metadata.metadata[b"columns"])
     key = json.loads(metadata.metadata[b"key"])
+    if job.get("datetime") == "string":
+        columns = [column | {"kind": "text"} if column["kind"] == "datetime" else column for column in columns]
     result = {"table": job["table"], "equal": False, "source_rows": metadata.num_rows, "lake_rows": 0, "differing": 0}
     try:
         lake = lake_rows(connection, columns, job["files"])

@@ -27,6 +27,13 @@ const BATCH_ROWS: u64 = 8192;
 enum Kind {
     /// The server's own text.
     Text,
+    /// A DECIMAL, without the zeros that ZEROFILL prints before it.
+    Decimal {
+        /// Digits in all.
+        precision: u32,
+        /// Digits behind the point.
+        scale: u32,
+    },
     /// A whole number, without the zeros that ZEROFILL and YEAR print before it.
     Integer,
     /// A number whose text may be written in several ways.
@@ -44,8 +51,9 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(data_type: &str) -> Self {
+    fn of(data_type: &str, precision: u32, scale: u32) -> Self {
         match data_type {
+            "decimal" => Self::Decimal { precision, scale },
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => Self::Integer,
             "float" | "double" => Self::Double,
             "bit" => Self::Bit,
@@ -61,7 +69,7 @@ impl Kind {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Text => "text",
+            Self::Text | Self::Decimal { .. } => "text",
             Self::Integer => "integer",
             Self::Double => "double",
             Self::Bit => "bit",
@@ -76,11 +84,16 @@ impl Kind {
         let quoted = format!("`{}`", column.replace('`', "``"));
         match self {
             Self::Text => format!("CONVERT(CAST({quoted} AS CHAR) USING utf8mb4)"),
+            Self::Decimal { precision, scale } => format!("CAST(CAST({quoted} AS DECIMAL({precision},{scale})) AS CHAR)"),
             Self::Double => format!("CAST({quoted} AS DOUBLE)"),
             Self::Integer | Self::Bit => format!("CAST({quoted} + 0 AS CHAR)"),
             Self::Bytes => format!("HEX({quoted})"),
             Self::Date | Self::Datetime | Self::Timestamp => {
-                format!("IF(MONTH({quoted}) = 0 OR DAYOFMONTH({quoted}) = 0, NULL, CAST({quoted} AS CHAR))")
+                let february =
+                    format!("IF(YEAR({quoted}) % 4 = 0 AND (YEAR({quoted}) % 100 <> 0 OR YEAR({quoted}) % 400 = 0), 29, 28)");
+                let last = format!("ELT(MONTH({quoted}), 31, {february}, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)");
+                let day = format!("MONTH({quoted}) > 0 AND DAYOFMONTH({quoted}) BETWEEN 1 AND {last}");
+                format!("IF({day}, CAST({quoted} AS CHAR), NULL)")
             }
         }
     }
@@ -120,13 +133,16 @@ pub(crate) async fn dump(connection: &mut Conn, database: &str, table: &str, int
 
 /// The columns in the table's order with their kinds.
 async fn columns(connection: &mut Conn, database: &str, table: &str) -> Result<Vec<(String, Kind)>, Fault> {
-    let statement = "SELECT column_name, data_type FROM information_schema.columns \
-                     WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
-    let found: Vec<(String, String)> = connection.exec(statement, (database, table)).await?;
+    let statement = "SELECT column_name, data_type, COALESCE(numeric_precision, 0), COALESCE(numeric_scale, 0) \
+                     FROM information_schema.columns WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
+    let found: Vec<(String, String, u32, u32)> = connection.exec(statement, (database, table)).await?;
     if found.is_empty() {
         return Err(format!("there is no table {database}.{table}").into());
     }
-    Ok(found.into_iter().map(|(name, data_type)| (name, Kind::of(&data_type.to_ascii_lowercase()))).collect())
+    let column = |(name, data_type, precision, scale): (String, String, u32, u32)| {
+        (name, Kind::of(&data_type.to_ascii_lowercase(), precision, scale))
+    };
+    Ok(found.into_iter().map(column).collect())
 }
 
 /// The columns of the primary key; empty without one.

@@ -1,6 +1,6 @@
 //! The bytes of one cell into one call of the sink. The hot path: nothing is allocated here but what a sink keeps itself.
 
-use crate::change::{CellError, Column, ColumnType, RowSink};
+use crate::change::{CellError, RowSink};
 use crate::source::wire::fields::Fields;
 
 use super::event::{Malformed, OrMalformed};
@@ -38,24 +38,21 @@ pub(super) struct Scratch {
 impl Cell {
     /// Cuts the cell's bytes off.
     pub(super) fn take<'a>(&self, fields: &mut Fields<'a>) -> Result<&'a [u8], Malformed> {
-        let length = match self.extent {
-            Extent::Fixed(length) => Some(length),
-            Extent::Prefixed(1) => fields.u8().map(usize::from),
-            Extent::Prefixed(2) => fields.u16().map(usize::from),
-            Extent::Prefixed(3) => fields.array().map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]) as usize),
-            Extent::Prefixed(_) => fields.u32().map(|length| length as usize),
+        let (bytes, most) = match self.extent {
+            Extent::Fixed(length) => return fields.take(length).or_malformed("a row"),
+            Extent::Prefixed { bytes, most } => (bytes, most),
         };
-        length.and_then(|length| fields.take(length)).or_malformed("a row")
+        let length = match bytes {
+            1 => fields.u8().map(usize::from),
+            2 => fields.u16().map(usize::from),
+            3 => fields.array().map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]) as usize),
+            _ => fields.u32().map(|length| length as usize),
+        };
+        length.filter(|length| *length <= most).and_then(|length| fields.take(length)).or_malformed("a row")
     }
 
     /// Drives the cell's bytes into the sink.
-    pub(super) fn drive(
-        &self,
-        bytes: &[u8],
-        column: &Column,
-        sink: &mut dyn RowSink,
-        scratch: &mut Scratch,
-    ) -> Result<(), CellFault> {
+    pub(super) fn drive(&self, bytes: &[u8], sink: &mut dyn RowSink, scratch: &mut Scratch) -> Result<(), CellFault> {
         match &self.meaning {
             Meaning::Signed => sink.signed(signed(bytes))?,
             Meaning::Unsigned => sink.unsigned(little_endian(bytes))?,
@@ -68,9 +65,9 @@ impl Cell {
             }
             Meaning::Year => sink.signed(temporal::year(u8::from_le_bytes(exact(bytes)?)))?,
             Meaning::Bit => sink.unsigned(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))?,
-            Meaning::Enum => sink.text(enum_label(little_endian(bytes), column)?)?,
-            Meaning::Set => {
-                set_labels(little_endian(bytes), column, &mut scratch.text)?;
+            Meaning::Enum(labels) => sink.text(enum_label(little_endian(bytes), labels)?)?,
+            Meaning::Set(labels) => {
+                set_labels(little_endian(bytes), labels, &mut scratch.text)?;
                 sink.text(&scratch.text)?;
             }
             Meaning::Text(decoder) => {
@@ -130,8 +127,7 @@ fn signed(bytes: &[u8]) -> i64 {
     (little_endian(bytes) << unused) as i64 >> unused
 }
 
-fn enum_label(index: u64, column: &Column) -> Result<&str, Malformed> {
-    let ColumnType::Enum { labels, .. } = &column.kind else { return Err(Malformed::new("the column is no ENUM")) };
+fn enum_label(index: u64, labels: &[String]) -> Result<&str, Malformed> {
     // Index 0 is what MySQL keeps for an invalid label: the empty string.
     let Some(place) = index.checked_sub(1) else { return Ok("") };
     usize::try_from(place)
@@ -141,8 +137,7 @@ fn enum_label(index: u64, column: &Column) -> Result<&str, Malformed> {
         .ok_or_else(|| Malformed(format!("the ENUM has {} labels, and the row label {index}", labels.len())))
 }
 
-fn set_labels(bits: u64, column: &Column, out: &mut String) -> Result<(), Malformed> {
-    let ColumnType::Set { labels, .. } = &column.kind else { return Err(Malformed::new("the column is no SET")) };
+fn set_labels(bits: u64, labels: &[String], out: &mut String) -> Result<(), Malformed> {
     if labels.len() < 64 && bits >> labels.len() != 0 {
         return Err(Malformed(format!("the SET has {} labels, and the row the bits {bits:#x}", labels.len())));
     }

@@ -125,4 +125,48 @@ mod tests {
         assert!(packed_bytes(0, 0).is_none() && packed_bytes(3, 4).is_none());
         assert_eq!(packed_bytes(65, 30), Some(30));
     }
+
+    #[test]
+    fn random_bytes_are_a_number_of_the_columns_digits_or_refused() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut roll = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let (mut read, mut refused) = (0, 0);
+        for precision in 1..=65u8 {
+            for scale in 0..=precision.min(30) {
+                let length = packed_bytes(precision, scale).unwrap();
+                for round in 0..8 {
+                    // Most random words are no decimal ones: zeros between them let some through.
+                    let mut packed: Vec<u8> =
+                        (0..length + usize::from(round == 7)).map(|_| (roll() & roll() & roll()) as u8).collect();
+                    packed[0] &= 0x7f;
+                    if round % 2 == 0 {
+                        packed[0] |= 0x80;
+                    } else {
+                        packed.iter_mut().for_each(|byte| *byte = !*byte);
+                        packed[0] &= 0x7f;
+                    }
+                    let mut out = String::new();
+                    if write_text(&packed, precision, scale, &mut out).is_err() {
+                        refused += 1;
+                        continue;
+                    }
+                    assert_ne!(round, 7, "a byte too many is taken");
+                    read += 1;
+                    let digits = out.strip_prefix('-').unwrap_or(&out);
+                    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+                    assert_eq!(fraction.len(), usize::from(scale), "{out} of ({precision},{scale})");
+                    assert!(whole == "0" || (!whole.starts_with('0') && whole.len() <= usize::from(precision - scale)), "{out}");
+                    assert!(digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'), "{out}");
+                    let zero = digits.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+                    assert!(!(zero && out.starts_with('-')), "{out}");
+                }
+            }
+        }
+        assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::change::{Charset, Column, ColumnType, TableSchema};
 use crate::source::Problem;
 use crate::source::decode::charset::Decoder;
+use crate::source::decode::labels::{hides_letters, is_shown_as};
 
 use super::decimal;
 use super::table_map::{MappedColumn, TableMap, wire_type as w};
@@ -21,8 +22,13 @@ use super::text::charset_of;
 pub(super) enum Extent {
     /// Always so many bytes.
     Fixed(usize),
-    /// A little-endian length of so many bytes stands before it.
-    Prefixed(u8),
+    /// A little-endian length stands before it.
+    Prefixed {
+        /// Bytes of the length.
+        bytes: u8,
+        /// Bytes that the column can have.
+        most: usize,
+    },
 }
 
 /// What a cell's bytes mean.
@@ -45,8 +51,10 @@ pub(super) enum Meaning {
     Datetime,
     TimestampOld,
     Timestamp,
-    Enum,
-    Set,
+    /// The labels by number.
+    Enum(Arc<[String]>),
+    /// The labels by bit.
+    Set(Arc<[String]>),
     Text(Arc<Decoder>),
     Bytes,
     /// BINARY(n): the zeros at its end are not in the bytes.
@@ -178,7 +186,9 @@ fn temporal(mapped: &MappedColumn<'_>, kind: &ColumnType) -> Option<(Extent, Mea
 /// Strings of every kind: how long they are.
 fn string_extent(mapped: &MappedColumn<'_>) -> Option<Extent> {
     match mapped.kind {
-        w::STRING | w::VARCHAR | w::VAR_STRING => Some(Extent::Prefixed(if mapped.meta > 255 { 2 } else { 1 })),
+        w::STRING | w::VARCHAR | w::VAR_STRING => {
+            Some(Extent::Prefixed { bytes: if mapped.meta > 255 { 2 } else { 1 }, most: usize::from(mapped.meta) })
+        }
         w::TINY_BLOB | w::BLOB | w::MEDIUM_BLOB | w::LONG_BLOB => blob(mapped, mapped.kind),
         _ => None,
     }
@@ -186,7 +196,7 @@ fn string_extent(mapped: &MappedColumn<'_>) -> Option<Extent> {
 
 fn blob(mapped: &MappedColumn<'_>, kind: u8) -> Option<Extent> {
     let bytes = u8::try_from(mapped.meta).ok().filter(|bytes| (1..=4).contains(bytes))?;
-    (mapped.kind == kind).then_some(Extent::Prefixed(bytes))
+    (mapped.kind == kind).then_some(Extent::Prefixed { bytes, most: usize::MAX })
 }
 
 fn text(mapped: &MappedColumn<'_>, charset: &Charset, decoders: &mut Decoders) -> Result<Cell, String> {
@@ -243,18 +253,27 @@ fn labelled(
         return Err(format!("has binlog type {} of {bytes} bytes, which is no list of {} labels", mapped.kind, labels.len()));
     }
     check_charset(mapped, charset)?;
-    if let Some(found) = &mapped.labels {
-        let decoder = decoder(charset, decoders)?;
-        let mut scratch = String::new();
-        let same = found.len() == labels.len()
-            && found
-                .iter()
-                .zip(labels)
-                .all(|(found, label)| decoder.decode_into(found, &mut scratch).is_ok_and(|found| found == label));
-        if !same {
-            return Err("has other labels".to_owned());
+    let labels = match &mapped.labels {
+        Some(named) => named_labels(named, labels, charset, decoders)?,
+        None if labels.iter().any(|label| hides_letters(label, charset)) => {
+            return Err("has labels with a `?` that may stand for another character, and the server does not name them: \
+                        binlog_row_metadata is no longer FULL"
+                .to_owned());
         }
-    }
-    let meaning = if kind == w::ENUM { Meaning::Enum } else { Meaning::Set };
+        None => labels.into(),
+    };
+    let meaning = if kind == w::ENUM { Meaning::Enum(labels) } else { Meaning::Set(labels) };
     Ok(Cell { extent: Extent::Fixed(bytes), meaning, captured: None })
+}
+
+/// The labels as the table map names them, if they are those that were captured.
+fn named_labels(named: &[&[u8]], shown: &[String], charset: &Charset, decoders: &mut Decoders) -> Result<Arc<[String]>, String> {
+    let decoder = decoder(charset, decoders)?;
+    let mut scratch = String::new();
+    let decoded: Option<Vec<String>> =
+        named.iter().map(|label| decoder.decode_into(label, &mut scratch).ok().map(str::to_owned)).collect();
+    let same = |labels: &Vec<String>| {
+        labels.len() == shown.len() && labels.iter().zip(shown).all(|(label, shown)| is_shown_as(label, shown, charset))
+    };
+    decoded.filter(same).map(Arc::from).ok_or_else(|| "has other labels".to_owned())
 }

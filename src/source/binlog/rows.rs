@@ -118,9 +118,7 @@ impl RowReader {
             let null = bit(nulls, index);
             let bytes = if null { &[] } else { cell.take(rows).map_err(|short| fault(plan, cell.captured, short.into()))? };
             let Some(captured) = cell.captured else { continue };
-            let column = plan.column(captured).or_malformed("the list of columns")?;
-            let driven =
-                if null { sink.null().map_err(CellFault::Refused) } else { cell.drive(bytes, column, sink, &mut self.scratch) };
+            let driven = if null { sink.null().map_err(CellFault::Refused) } else { cell.drive(bytes, sink, &mut self.scratch) };
             driven.map_err(|cause| fault(plan, Some(captured), cause))?;
         }
         Ok(())
@@ -150,13 +148,12 @@ impl RowReader {
             let null = bit(nulls, index);
             let bytes = if null { &[] } else { cell.take(rows).map_err(|short| fault(plan, cell.captured, short.into()))? };
             let Some(captured) = cell.captured else { continue };
-            let column = plan.column(captured).or_malformed("the list of columns")?;
             let driven = if null {
                 sink.null().map_err(CellFault::Refused)
             } else if is_changes {
                 self.changed_document(index, event, bytes, sink)
             } else {
-                cell.drive(bytes, column, sink, &mut self.scratch)
+                cell.drive(bytes, sink, &mut self.scratch)
             };
             driven.map_err(|cause| fault(plan, Some(captured), cause))?;
         }

@@ -46,6 +46,10 @@ use wire_type as w;
 /// A table has at most 4,096 columns.
 const COLUMNS_MAX: u64 = 4096;
 
+/// Kinds of optional metadata: 1 to 6, 10 and 11 are read; geometry types (7), keys (8, 9), visibility (12) and dimensions of vectors (13)
+/// change nothing about how bytes are read.
+const KNOWN_METADATA: std::ops::RangeInclusive<u8> = 1..=13;
+
 /// One column of a table map.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct MappedColumn<'a> {
@@ -135,6 +139,9 @@ impl<'a> TableMap<'a> {
         while !fields.0.is_empty() {
             let tag = fields.u8().or_malformed(WHAT)?;
             let value = fields.string().or_malformed(WHAT)?;
+            if !KNOWN_METADATA.contains(&tag) {
+                return Err(Malformed(format!("metadata of kind {tag} is not known, and may say how the rows are to be read")));
+            }
             map.take_metadata(tag, Fields(value)).or_malformed("a table map's metadata")?;
         }
         Ok(map)
@@ -143,8 +150,10 @@ impl<'a> TableMap<'a> {
     fn take_metadata(&mut self, tag: u8, mut value: Fields<'a>) -> Option<()> {
         match tag {
             1 => {
+                let numbers = self.columns.iter().filter(|column| column.is_number()).count();
+                let bits = value.take(numbers.div_ceil(8))?;
                 for (index, column) in self.columns.iter_mut().filter(|column| column.is_number()).enumerate() {
-                    column.unsigned = Some(value.0.get(index / 8)? >> (7 - index % 8) & 1 == 1);
+                    column.unsigned = Some(bits.get(index / 8)? >> (7 - index % 8) & 1 == 1);
                 }
             }
             2 => default_collations(self.columns.iter_mut().filter(|column| column.is_string()), &mut value)?,
@@ -158,10 +167,9 @@ impl<'a> TableMap<'a> {
             6 => labels(self.columns.iter_mut().filter(|column| column.kind == w::ENUM), &mut value)?,
             10 => default_collations(self.columns.iter_mut().filter(|column| column.has_labels()), &mut value)?,
             11 => collations(self.columns.iter_mut().filter(|column| column.has_labels()), &mut value)?,
-            // Geometry types, keys, visibility, vector dimensions: nothing that changes how bytes are read.
-            _ => {}
+            _ => return Some(()),
         }
-        Some(())
+        value.0.is_empty().then_some(())
     }
 }
 
@@ -274,6 +282,15 @@ mod tests {
         assert_eq!(map.columns[1].collation, Some(8));
         assert_eq!(map.columns[2].labels, Some(vec![&b"x"[..], b"y"]));
         assert_eq!(map.columns[3].name, Some(&b"d"[..]));
+        // What is not known, or is longer than what it describes, may say something that matters.
+        for (more, said) in [
+            (&[14, 1, 0][..], "kind 14"),
+            (&[1, 2, 0, 0], "metadata"),
+            (&[4, 9, 1, b'a', 1, b'b', 1, b'c', 1, b'd', 0], "metadata"),
+        ] {
+            let longer = [&body, more].concat();
+            assert!(TableMap::parse(&longer).unwrap_err().0.contains(said), "{more:?}");
+        }
         for end in 0..body.len() {
             assert!(TableMap::parse(&body[..end]).is_err() || matches!(end, 25 | 28 | 33 | 43), "{end}");
         }

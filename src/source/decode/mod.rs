@@ -2,4 +2,5 @@
 
 pub mod calendar;
 pub mod charset;
+pub mod labels;
 pub mod result;

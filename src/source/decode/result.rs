@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use mysql_common::collations::{Collation, CollationId};
 
-use super::calendar;
 use super::charset::Decoder;
+use super::{calendar, labels};
 use crate::change::{CellError, Charset, Column, ColumnType, Image, RowSink, TableSchema};
 use crate::source::wire::ColumnDefinition;
 use crate::source::wire::fields::Fields;
@@ -53,14 +53,34 @@ enum Form {
     Decimal { scale: usize },
     Bit,
     Text(Decoder),
-    Enum { decoder: Decoder, labels: HashSet<String> },
-    Set { decoder: Decoder, labels: HashSet<String> },
+    Enum { decoder: Decoder, labels: Labels },
+    Set { decoder: Decoder, labels: Labels },
     Json,
     Bytes { fixed: usize },
     Date,
     Time,
     Datetime,
     Timestamp,
+}
+
+/// The labels that a column may have.
+#[derive(Debug)]
+struct Labels {
+    shown: HashSet<String>,
+    /// Those that do not show all their letters.
+    hidden: Vec<String>,
+    charset: Charset,
+}
+
+impl Labels {
+    fn new(shown: &[String], charset: &Charset) -> Self {
+        let hidden = shown.iter().filter(|label| labels::hides_letters(label, charset)).cloned().collect();
+        Self { shown: shown.iter().cloned().collect(), hidden, charset: charset.clone() }
+    }
+
+    fn contain(&self, label: &str) -> bool {
+        self.shown.contains(label) || self.hidden.iter().any(|shown| labels::is_shown_as(label, shown, &self.charset))
+    }
 }
 
 #[derive(Debug)]
@@ -153,12 +173,12 @@ impl Form {
             Self::Enum { decoder, labels } => {
                 let label = text(decoder, fields.string().ok_or_else(short)?, scratch)?;
                 // The empty string is what MySQL keeps for a value that was no label.
-                known(label.is_empty() || labels.contains(label), label)?;
+                known(label.is_empty() || labels.contain(label), label)?;
                 sink.text(label)?;
             }
             Self::Set { decoder, labels } => {
                 let members = text(decoder, fields.string().ok_or_else(short)?, scratch)?;
-                known(members.is_empty() || members.split(',').all(|label| labels.contains(label)), members)?;
+                known(members.is_empty() || members.split(',').all(|label| labels.contain(label)), members)?;
                 sink.text(members)?;
             }
             Self::Json => {
@@ -304,10 +324,8 @@ fn form(kind: &ColumnType) -> Result<Form, String> {
         ColumnType::Decimal { scale, .. } => Form::Decimal { scale: usize::from(*scale) },
         ColumnType::Bit { .. } => Form::Bit,
         ColumnType::Text { charset } => Form::Text(decoder(charset)?),
-        ColumnType::Enum { labels, charset } => {
-            Form::Enum { decoder: decoder(charset)?, labels: labels.iter().cloned().collect() }
-        }
-        ColumnType::Set { labels, charset } => Form::Set { decoder: decoder(charset)?, labels: labels.iter().cloned().collect() },
+        ColumnType::Enum { labels, charset } => Form::Enum { decoder: decoder(charset)?, labels: Labels::new(labels, charset) },
+        ColumnType::Set { labels, charset } => Form::Set { decoder: decoder(charset)?, labels: Labels::new(labels, charset) },
         ColumnType::Json => Form::Json,
         ColumnType::Binary { fixed } => Form::Bytes { fixed: fixed.map_or(0, |length| length as usize) },
         ColumnType::Geometry | ColumnType::Vector => Form::Bytes { fixed: 0 },
@@ -321,8 +339,8 @@ fn form(kind: &ColumnType) -> Result<Form, String> {
 /// Compares a column with what the server announces for it, as far as that goes.
 fn check(column: &Column, definition: &ColumnDefinition) -> Result<(), String> {
     let unsigned = definition.flags & UNSIGNED_FLAG != 0;
-    let labels = definition.flags & (ENUM_FLAG | SET_FLAG);
-    let string = matches!(definition.kind, kind::BLOB | kind::VAR_STRING | kind::STRING) && labels == 0;
+    let listed = definition.flags & (ENUM_FLAG | SET_FLAG);
+    let string = matches!(definition.kind, kind::BLOB | kind::VAR_STRING | kind::STRING) && listed == 0;
     let decimals = definition.decimals;
     let fits = match (&column.kind, definition.kind) {
         (ColumnType::Integer { bits, unsigned: expected }, announced) => {
@@ -338,8 +356,8 @@ fn check(column: &Column, definition: &ColumnDefinition) -> Result<(), String> {
         (ColumnType::Decimal { scale, .. }, kind::NEWDECIMAL) => decimals == *scale,
         (ColumnType::Bit { bits }, kind::BIT) => definition.length == u32::from(*bits),
         (ColumnType::Text { charset }, _) => string && of_charset(definition.collation, charset),
-        (ColumnType::Enum { charset, .. }, kind::STRING) => labels == ENUM_FLAG && of_charset(definition.collation, charset),
-        (ColumnType::Set { charset, .. }, kind::STRING) => labels == SET_FLAG && of_charset(definition.collation, charset),
+        (ColumnType::Enum { charset, .. }, kind::STRING) => listed == ENUM_FLAG && of_charset(definition.collation, charset),
+        (ColumnType::Set { charset, .. }, kind::STRING) => listed == SET_FLAG && of_charset(definition.collation, charset),
         (ColumnType::Binary { fixed }, _) => {
             string && definition.collation == BINARY_COLLATION && fixed.is_none_or(|length| definition.length == length)
         }

@@ -13,7 +13,8 @@ pub(in crate::source) fn column_type(declared: &str, charset: Option<&str>) -> R
     let word = word.to_ascii_lowercase();
     if word == "enum" || word == "set" {
         let labels = labels(rest).ok_or_else(|| format!("the labels of {declared} cannot be read"))?;
-        let charset = required_charset(declared, charset)?;
+        // One of bytes has no character set; its labels are kept if they are text.
+        let charset = required_charset(declared, charset.or(Some("binary")))?;
         return Ok(if word == "enum" { ColumnType::Enum { labels, charset } } else { ColumnType::Set { labels, charset } });
     }
     let (arguments, attributes) = arguments(declared, rest)?;
@@ -153,6 +154,9 @@ mod tests {
     fn the_old_name_of_utf8mb3_and_a_missing_one() {
         assert_eq!(column_type("text", Some("utf8")), Ok(ColumnType::Text { charset: Charset("utf8mb3".to_owned()) }));
         assert!(column_type("text", None).is_err());
+        let labels = vec!["é".to_owned()];
+        assert_eq!(column_type("set('é')", None), Ok(ColumnType::Set { labels, charset: Charset("binary".to_owned()) }));
+        assert!(column_type("enum(x'ff0')", None).is_err());
     }
 
     #[test]

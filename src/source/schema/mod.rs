@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use self::facts::{ColumnFacts, TableFacts};
 use super::control::{Answer, Control, identifier};
-use super::decode::charset;
+use super::decode::{charset, labels};
 use super::identity::ServerTraits;
 use super::{Error, Problem, Result, TableOptions};
 use crate::change::{Column, ColumnType, KeyKind, TableName, TableSchema};
@@ -314,9 +314,8 @@ pub(super) fn notes(facts: &TableFacts, schema: &TableSchema, traits: &ServerTra
 
 /// Whether a label may hold a character that `information_schema` cannot show: it prints those outside the basic plane as `?`.
 fn hides_letters(kind: &ColumnType) -> bool {
-    let (ColumnType::Enum { labels, charset } | ColumnType::Set { labels, charset }) = kind else { return false };
-    let wide = matches!(charset.0.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030");
-    wide && labels.iter().any(|label| label.contains('?'))
+    let (ColumnType::Enum { labels: shown, charset } | ColumnType::Set { labels: shown, charset }) = kind else { return false };
+    shown.iter().any(|label| labels::hides_letters(label, charset))
 }
 
 fn unreadable_labels(column: &Column) -> Problem {

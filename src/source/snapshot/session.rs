@@ -100,7 +100,8 @@ pub(super) async fn check_shape(connection: &mut WireConnection, schema: &TableS
             ColumnType::Text { charset } | ColumnType::Enum { charset, .. } | ColumnType::Set { charset, .. } => &charset.0,
             _ => continue,
         };
-        let found = text(2).unwrap_or_default();
+        // An ENUM or SET of bytes has none.
+        let found = text(2).unwrap_or_else(|| "binary".to_owned());
         let same = found == *charset || [found.as_str(), charset.as_str()].iter().all(|name| matches!(*name, "utf8" | "utf8mb3"));
         if !same {
             return Err(changed(schema, format!("column {} is of character set {found} now, not {charset}", column.name)));

@@ -18,13 +18,17 @@ pub(super) fn write_double(value: f64, out: &mut String) -> Result<(), Malformed
     if !value.is_finite() {
         return Err(Malformed::new("a JSON number that is not finite"));
     }
-    // One digit, a point if more follow, the exponent.
-    let text = format!("{value:e}");
+    // One digit, a point if more follow, the exponent: on the stack, as documents may hold many.
+    let mut buffer = [0; 32];
+    let mut room = buffer.as_mut_slice();
+    std::io::Write::write_fmt(&mut room, format_args!("{value:e}")).map_err(|_| Malformed::new("a number"))?;
+    let used = 32 - room.len();
+    let text = buffer.get(..used).and_then(|bytes| std::str::from_utf8(bytes).ok()).or_malformed("a number")?;
     let (mantissa, exponent) = text.split_once('e').or_malformed("a number")?;
     let exponent: i32 = exponent.parse().map_err(|_| Malformed::new("a number's exponent"))?;
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |mantissa| ("-", mantissa));
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    let (point, length) = (exponent + 1, digits.len() as i32);
+    let (first, others) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (point, length) = (exponent + 1, (first.len() + others.len()) as i32);
     out.push_str(sign);
     if point <= -PLACES_MAX || (point > PLACES_MAX && length <= point) {
         out.push_str(mantissa);
@@ -33,14 +37,17 @@ pub(super) fn write_double(value: f64, out: &mut String) -> Result<(), Malformed
     if point <= 0 {
         out.push_str("0.");
         (point..0).for_each(|_| out.push('0'));
-        out.push_str(&digits);
+        out.push_str(first);
+        out.push_str(others);
     } else if length > point {
-        let (whole, fraction) = digits.split_at_checked(point as usize).or_malformed("a number")?;
+        let (whole, fraction) = others.split_at_checked(exponent as usize).or_malformed("a number")?;
+        out.push_str(first);
         out.push_str(whole);
         out.push('.');
         out.push_str(fraction);
     } else {
-        out.push_str(&digits);
+        out.push_str(first);
+        out.push_str(others);
         (length..point).for_each(|_| out.push('0'));
         out.push_str(".0");
     }

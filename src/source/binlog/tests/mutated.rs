@@ -100,11 +100,15 @@ async fn broken_bytes_never_panic() {
     bench
         .run(
             "CREATE TABLE a (id INT PRIMARY KEY, j JSON, t TEXT CHARACTER SET gbk, n DECIMAL(30,10), d DATETIME(3), e ENUM('x','y'),
-             s SET('x','y'), b BIT(9), g GEOMETRY, v TIME(6), w CHAR(200));
-INSERT INTO a VALUES (1, '{\"a\": [1, 2.5, \"x\", {\"b\": null}]}', '中国', -12.5, '2024-01-01 01:01:01.5', 'x', 'x,y', 5, POINT(1,1), '-1:1:1.5', 'w');
+             s SET('x','y'), b BIT(9), g GEOMETRY, v TIME(6), w CHAR(200),
+             x1 TINYTEXT DEFAULT ('abc'), x2 BLOB DEFAULT (x'00ff'), x3 YEAR DEFAULT 2026, x4 TIMESTAMP(3) NULL DEFAULT '2026-01-01 00:00:00.5',
+             x5 BINARY(5) DEFAULT 'a', x6 VARBINARY(300) DEFAULT 'b', x7 VECTOR(2) DEFAULT (TO_VECTOR('[1,2]')), x8 BIGINT UNSIGNED DEFAULT 7,
+             x9 FLOAT DEFAULT 1.5, xa DOUBLE DEFAULT 2.5, xb VARCHAR(300) CHARACTER SET utf16 DEFAULT '😀', xc DATE DEFAULT '2026-01-01',
+             xd SET('a','b','c','d','e','f','g','h','i') DEFAULT 'a,i', xe TIME DEFAULT '-1:00:00', xf DATETIME DEFAULT '2026-01-01 00:00:00');
+INSERT INTO a (id, j, t, n, d, e, s, b, g, v, w) VALUES (1, '{\"a\": [1, 2.5, \"x\", {\"b\": null}]}', '中国', -12.5, '2024-01-01 01:01:01.5', 'x', 'x,y', 5, POINT(1,1), '-1:1:1.5', 'w');
 UPDATE a SET j = JSON_SET(j, '$.a[0]', 7, '$.c', 'new'), t = 'x' WHERE id = 1;
 SET SESSION binlog_transaction_compression = ON;
-INSERT INTO a SELECT id + 1, j, t, n, d, e, s, b, g, v, w FROM a;
+INSERT INTO a (id, j, t, n, d, e, s, b, g, v, w) SELECT id + 1, j, t, n, d, e, s, b, g, v, w FROM a;
 SET SESSION binlog_transaction_compression = OFF;
 XA START 'x';
 DELETE FROM a WHERE id = 1;
