@@ -347,9 +347,9 @@ impl Metadata for MemoryMetadata {
     }
 
     async fn troubles(&self, source: &str) -> Result<Vec<(TableName, u32, Parked)>> {
-        self.call("troubles", |state| {
-            let of_source = state.troubles.iter().filter(|((of, ..), _)| of == source);
-            Ok(of_source.map(|((_, table, generation), trouble)| (table.clone(), *generation, trouble.clone())).collect())
+        self.look("troubles", |saved| {
+            let of_source = saved.troubles.iter().filter(|((of, ..), _)| of == source);
+            of_source.map(|((_, table, generation), trouble)| (table.clone(), *generation, trouble.clone())).collect()
         })
     }
 

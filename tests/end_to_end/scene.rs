@@ -163,7 +163,13 @@ impl Scene {
         let binary = std::env::var_os("BINLAKE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_binlake").into());
         let mut command = Command::new(binary);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.args(arguments).arg("-c").arg(self.config()).env("E2E_PASSWORD", PASSWORD).env("TZ", &self.yaml.our_zone).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .arg("-c")
+            .arg(self.config())
+            .env("E2E_PASSWORD", PASSWORD)
+            .env("TZ", &self.yaml.our_zone)
+            .stdin(Stdio::null());
         command
     }
 

@@ -1,11 +1,11 @@
 //! The metadata store of one daemon's life. What is saved here is looked at: nothing may park that the world has given no reason for.
 
 use async_trait::async_trait;
-use binlake::change::{LogOffset, TableName};
+use binlake::change::{LogOffset, TableName, Term};
 use binlake::metadata::memory::Fault;
 use binlake::metadata::{
-    ChunkDone, ChunkState, Error, Lease, MemoryMetadata, Metadata, Phase, Published, Request, RequestKind, Result, SourceState,
-    TableState,
+    ChunkDone, ChunkState, Error, Lease, MemoryMetadata, Metadata, Parked, Phase, Published, Request, RequestKind, Result,
+    SourceState, TableState,
 };
 use binlake::source::Checkpoint;
 
@@ -43,6 +43,10 @@ impl LifeMetadata {
 impl Metadata for LifeMetadata {
     async fn acquire(&self, resource: &str, holder: &str) -> Result<Lease> {
         self.act(change("acquire"), resource, self.inner.acquire(resource, holder)).await
+    }
+
+    async fn raise(&self, lease: &Lease, above: Term) -> Result<Lease> {
+        self.act(change("raise"), &lease.resource, self.inner.raise(lease, above)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<()> {
@@ -100,6 +104,21 @@ impl Metadata for LifeMetadata {
     async fn remove_table(&self, lease: &Lease, source: &str, table: &TableName, generation: u32) -> Result<()> {
         let detail = format!("{} g{generation}", table.table);
         self.act(change("remove_table"), &detail, self.inner.remove_table(lease, source, table, generation)).await
+    }
+
+    async fn troubles(&self, source: &str) -> Result<Vec<(TableName, u32, Parked)>> {
+        self.act(look("troubles"), source, self.inner.troubles(source)).await
+    }
+
+    async fn save_trouble(
+        &self,
+        lease: &Lease,
+        source: &str,
+        table: &TableName,
+        generation: u32,
+        trouble: Option<&Parked>,
+    ) -> Result<()> {
+        self.act(change("save_trouble"), &table.table, self.inner.save_trouble(lease, source, table, generation, trouble)).await
     }
 
     async fn chunks(&self, source: &str, table: &TableName, generation: u32) -> Result<Vec<ChunkState>> {
