@@ -61,7 +61,8 @@ async fn a_lost_metadata_store_is_noticed_and_everything_is_built_anew_beside_th
     let (server, tables) = prepared("lost_state", &["one", "two"]).await;
     let scene = Scene::new(server, &["{table: lost_state.*}"]);
     scene.catch_up();
-    insert(server, &tables, 3).await;
+    // Of the other nothing was taken since its snapshot: its offsets would fit any log.
+    insert(server, &tables[..1], 3).await;
     scene.catch_up();
     let readable = scene.files("lost_state.one");
 

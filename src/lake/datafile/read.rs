@@ -51,7 +51,16 @@ impl StoredFile {
         let mut parsed = None;
         // The first answer says how long the footer is, the second holds it.
         for _ in 0..2 {
-            let tail = get_range(store, &location, entry.bytes - length..entry.bytes).await?;
+            let tail = match get_range(store, &location, entry.bytes - length..entry.bytes).await {
+                Ok(tail) => tail,
+                // A file that is too short for the range does not grow by being asked again.
+                Err(error) => match store.head(&location).await {
+                    Ok(meta) if meta.size != entry.bytes => {
+                        return Err(damaged(&format!("it has {} bytes, and the commit says {}", meta.size, entry.bytes)));
+                    }
+                    _ => return Err(error),
+                },
+            };
             let mut reader = ParquetMetaDataReader::new();
             match reader.try_parse_sized(&tail, entry.bytes).and_then(|()| reader.finish()) {
                 Ok(metadata) => {
