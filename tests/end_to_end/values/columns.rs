@@ -165,7 +165,7 @@ fn geometry(dice: &mut StdRng) -> String {
         2 => "POLYGON((0 0,10 0,10 10,0 10,0 0),(5 5,7 5,7 7,5 7,5 5))".to_owned(),
         3 => format!("MULTIPOINT({a},{b})"),
         4 => format!("MULTILINESTRING(({a},{b}),({b},{c}))"),
-        5 => format!("MULTIPOLYGON(((0 0,1 0,1 1,0 0)),((5 5,6 5,6 6,5 5)))"),
+        5 => "MULTIPOLYGON(((0 0,1 0,1 1,0 0)),((5 5,6 5,6 6,5 5)))".to_owned(),
         _ => format!("GEOMETRYCOLLECTION(POINT({a}),LINESTRING({b},{c}),GEOMETRYCOLLECTION EMPTY)"),
     };
     format!("ST_GeomFromText('{shape}', {})", pick(dice, &["0", "4326", "3857"]))
