@@ -43,7 +43,8 @@ async fn prepare(connection: &mut Conn, dice: &mut StdRng, database: &str, count
         connection.query_drop(format!("SET SESSION sql_generate_invisible_primary_key = {hidden}")).await.unwrap();
         // What is too wide for the server's pages or keys is drawn again.
         if let Err(error) = connection.query_drop(&table.create).await {
-            let wide = matches!(&error, mysql_async::Error::Server(error) if matches!(error.code, 1071 | 1074 | 1118 | 1178 | 4028));
+            let wide =
+                matches!(&error, mysql_async::Error::Server(error) if matches!(error.code, 1071 | 1074 | 1118 | 1178 | 4028));
             assert!(wide, "{}: {error}", table.create);
             continue;
         }
