@@ -9,6 +9,7 @@ use binlake::source::memory::{Failover, Flushed, MemoryServer, Op, Refusal};
 use rand::RngExt;
 
 use crate::history::{Cell, Change, Row};
+use crate::settings::everything;
 use crate::stage::{Scene, Stage};
 
 /// The applications.
@@ -138,7 +139,7 @@ impl Load {
     /// Prepares an XA transaction, or ends the one that is prepared; whether it did.
     fn xa(&self, scene: &mut Scene, state: &mut State) -> bool {
         let Some(changes) = state.prepared.take() else {
-            if !scene.chance(0.04) {
+            if !everything() || !scene.chance(0.04) {
                 return false;
             }
             let (ops, changes) = state.plan(scene);

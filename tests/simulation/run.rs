@@ -22,8 +22,6 @@ pub(crate) const EXPECTED: &[&str] = &[
     "fault: machine lost its power",
     "fault: hung and woke",
     "fault: lease lost",
-    "fault: failover",
-    "load: XA prepared",
     "load: visible later than flushed",
     "mirror: split",
     "mirror: seal",

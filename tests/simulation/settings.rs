@@ -11,6 +11,13 @@ use tokio::sync::Semaphore;
 
 use crate::stage::Scene;
 
+/// Whether the world may do all that it can: it fails over, prepares XA transactions, and asks the lake's own reader as well.
+pub(crate) fn everything() -> bool {
+    static EVERYTHING: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("SIMULATION_EVERYTHING").is_some());
+    *EVERYTHING
+}
+
 /// A change log that is never full.
 pub(crate) const ROOMY: u64 = 1 << 20;
 
