@@ -100,6 +100,12 @@ pub enum Error {
         /// The term of this daemon.
         ours: Term,
     },
+    /// A topic got records that this run did not append: it has to look again.
+    #[error("{reason}")]
+    Overtaken {
+        /// What the change log said.
+        reason: String,
+    },
     /// A document in the metadata store that its room cannot read.
     #[error("{what} of {of} in the metadata store: {reason}")]
     Document {
@@ -124,6 +130,7 @@ impl Failure for Error {
             }
             Self::Table { remedy, .. } => Remedy::Park(remedy.clone()),
             Self::List { .. } => Remedy::Stop("mend the table list; `binlake check` shows every mistake".to_owned()),
+            Self::Overtaken { .. } => Remedy::Retry,
             Self::Document { .. } => Remedy::Stop("restore the metadata store from its backup".to_owned()),
             Self::Ahead { .. } => Remedy::Stop(
                 "stop every other daemon that writes there; if there is none, the metadata store was lost or restored from an old \

@@ -69,6 +69,8 @@ pub(crate) enum Deed {
     Merge,
     Fold,
     Switch,
+    /// Into a slot below the newest record: its writer was suspended.
+    Expired,
     Other,
 }
 
@@ -94,7 +96,7 @@ impl Table {
         let last = states.last_key_value().map(|(_, state)| state.clone()).unwrap_or_default();
         if record.seq <= last.seq {
             // The slot of an entry that has expired: a writer that was suspended. Nobody reads it.
-            return Ok(Deed::Other);
+            return Ok(Deed::Expired);
         }
         if record.seq != last.seq + 1 {
             return Err(format!("record {} follows record {}", record.seq, last.seq));

@@ -16,6 +16,8 @@ mod history;
 mod lake;
 mod load;
 mod oracle;
+#[cfg(debug_assertions)]
+mod planted;
 mod rooms;
 mod run;
 mod settings;

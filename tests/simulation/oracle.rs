@@ -1,6 +1,6 @@
 //! The check that follows every step: what readers see of each lake table, against what the source was at that very place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use binlake::change::TableName;
@@ -24,6 +24,10 @@ pub(crate) struct Oracle {
     peek: Peek,
     /// Lake tables whose records or files changed.
     touched: Vec<String>,
+    /// The record that was put last went into a slot that had expired.
+    pub late_record: bool,
+    /// Daemons that put such a record, with the generation's folder: they are to do nothing more there.
+    suspended: BTreeSet<(u32, String)>,
     /// How a data file may grow before it is split or sealed.
     pub file_bytes: u64,
     /// How long a replaced file stays at least.
@@ -38,6 +42,8 @@ impl Oracle {
             contents: Contents::default(),
             peek: Box::new(|_| None),
             touched: Vec::new(),
+            late_record: false,
+            suspended: BTreeSet::new(),
             file_bytes: 0,
             retention_min_ms: 0,
         }
@@ -45,6 +51,20 @@ impl Oracle {
 
     pub(crate) fn look_with(&mut self, peek: Peek) {
         self.peek = peek;
+    }
+
+    /// A daemon has put or deleted an object.
+    pub(crate) fn acted(&mut self, daemon: u32, path: &str) -> Result<(), Finding> {
+        let mut parts = path.split('/').filter(|part| *part != "_binlake");
+        let (Some(database), Some(table), Some(generation)) = (parts.next(), parts.next(), parts.next()) else { return Ok(()) };
+        let folder = format!("{database}/{table}/{generation}");
+        if parts.next() != Some("chunks") && self.suspended.contains(&(daemon, folder.clone())) {
+            return Err((Invariant::SuspendedWriterActs, format!("daemon {daemon} was suspended, and writes {path}")));
+        }
+        if std::mem::take(&mut self.late_record) {
+            self.suspended.insert((daemon, folder));
+        }
+        Ok(())
     }
 
     /// An object of the lake became visible.
@@ -56,6 +76,7 @@ impl Oracle {
         let damaged = |reason: String| (Invariant::FileDamaged, format!("{path}: {reason}"));
         let record: Record = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let deed = self.lake.entry(table.to_owned()).or_default().take(&record).map_err(damaged)?;
+        self.late_record = matches!(deed, Deed::Expired);
         coverage.count(match deed {
             Deed::TakeOver => "take-over",
             Deed::Split => "mirror: split",
@@ -63,6 +84,7 @@ impl Oracle {
             Deed::Merge => "mirror: merge",
             Deed::Fold => "changelog: fold",
             Deed::Switch => "generation: switch",
+            Deed::Expired => "record in an expired slot",
             Deed::Other => "commit",
         });
         self.touched.push(table.to_owned());

@@ -23,6 +23,8 @@ pub(crate) enum Invariant {
     FilesUnbounded,
     /// What nobody needs was not removed.
     FilesLeft,
+    /// A writer that slept until its place in the log had expired goes on with a table that is another's by now.
+    SuspendedWriterActs,
     /// Readers were sent to an older state than they had seen.
     WentBack,
     /// A commit names a position that is no boundary between two transactions.

@@ -147,9 +147,15 @@ impl LifeStore {
         let outcome = match fate {
             Fate::Refused => Err(fault("refused")),
             Fate::Late(ms) => return self.late(ms, step, path, move |this| request(&this.shore, &this.life.stage).is_ok()).await,
-            Fate::AnswerLost => request(&self.shore, stage).and(Err(fault("the answer was lost"))),
             _ => request(&self.shore, stage),
         };
+        if outcome.is_ok() {
+            let mut scene = stage.scene();
+            if let Err((invariant, detail)) = scene.oracle.acted(self.life.number, path.as_ref()) {
+                scene.violate(invariant, detail);
+            }
+        }
+        let outcome = if fate == Fate::AnswerLost { outcome.and(Err(fault("the answer was lost"))) } else { outcome };
         stage.stepped(self.life.number, step.name, &format_args!("{path} {fate:?} {}", outcome.is_ok()));
         match fate {
             Fate::KilledBehind => self.life.die(step).await,
@@ -164,6 +170,7 @@ impl LifeStore {
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             let done = request(&this);
+            this.life.stage.scene().oracle.late_record = false;
             this.life.stage.stepped(this.life.number, step.name, &format_args!("{path} late {done}"));
         });
         if dies { self.life.die(step).await } else { std::future::pending().await }
