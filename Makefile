@@ -12,8 +12,10 @@ demo: ## binlake at work on a real MySQL: a school under load, its renewal repor
 build: ## the release binary, target/release/binlake
 	cargo build --release --locked
 
-servers: ## what the tests need beside the toolchains, into the cache: a MySQL server, a Python with DuckDB
+servers: ## what the tests need beside the toolchains, into the cache: MySQL and MariaDB servers, a Python with DuckDB
 	tests/servers/mysql.sh install
+	tests/servers/mariadb.sh 10.11 install
+	tests/servers/mariadb.sh 11.8 install
 	tests/servers/python.sh
 
 test: servers lint ## everything that holds the product together, from unit to end to end

@@ -1,4 +1,4 @@
-//! MySQL GTIDs and exact sets of them: intervals, gaps and tags kept as they are.
+//! GTIDs and exact sets of them: MySQL's intervals, gaps and tags kept as they are; MariaDB's last transaction of each domain.
 //!
 //! Sets are only partially ordered: there is `contains` and `subtract`, and no `<`.
 
@@ -10,31 +10,53 @@ use serde::{Deserialize, Serialize};
 
 use super::ParsePositionError;
 
-/// One transaction's GTID: `uuid:number` or, tagged, `uuid:tag:number`.
+/// One transaction's GTID: `uuid:number` or, tagged, `uuid:tag:number`; MariaDB's `domain-server-number`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gtid {
-    /// `uuid` or `uuid:tag`, lower case.
+    /// `uuid` or `uuid:tag`, lower case; MariaDB's `domain-server`.
     pub origin: String,
     /// The transaction's number, from 1.
     pub number: u64,
 }
 
-impl fmt::Display for Gtid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.origin, self.number)
+impl Gtid {
+    /// A GTID as MariaDB has them.
+    pub fn of_domain(domain: u32, server: u32, number: u64) -> Self {
+        Self { origin: format!("{domain}-{server}"), number }
+    }
+
+    /// Domain and server of one of MariaDB's.
+    fn domain(&self) -> Option<(u32, u32)> {
+        let (domain, server) = self.origin.split_once('-')?;
+        Some((domain.parse().ok()?, server.parse().ok()?))
     }
 }
 
-/// A set of GTIDs as sorted, disjoint, inclusive intervals per origin. Prints and parses in MySQL's notation.
+impl fmt::Display for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.domain().is_some() { '-' } else { ':' };
+        write!(f, "{}{sign}{}", self.origin, self.number)
+    }
+}
+
+/// A set of GTIDs: sorted, disjoint, inclusive intervals per origin, and for MariaDB the last transaction of each domain, which
+/// stands for all before it. Prints and parses in the server's notation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GtidSet {
     origins: BTreeMap<String, Vec<(u64, u64)>>,
+    /// By domain: server and number.
+    domains: BTreeMap<u32, (u32, u64)>,
 }
 
 impl GtidSet {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.origins.is_empty()
+        self.origins.is_empty() && self.domains.is_empty()
+    }
+
+    /// MariaDB's domains with the last transaction of each.
+    pub fn domains(&self) -> impl Iterator<Item = (u32, Gtid)> + '_ {
+        self.domains.iter().map(|(domain, (server, number))| (*domain, Gtid::of_domain(*domain, *server, *number)))
     }
 
     /// The origins (`uuid` or `uuid:tag`) with their inclusive intervals.
@@ -42,8 +64,12 @@ impl GtidSet {
         self.origins.iter().map(|(origin, intervals)| (origin.as_str(), intervals.as_slice()))
     }
 
-    /// Adds one GTID.
+    /// Adds one GTID. One of MariaDB's becomes its domain's last, whatever its number.
     pub fn insert(&mut self, gtid: &Gtid) {
+        if let Some((domain, server)) = gtid.domain() {
+            self.domains.insert(domain, (server, gtid.number));
+            return;
+        }
         self.insert_interval(&gtid.origin, gtid.number, gtid.number);
     }
 
@@ -83,10 +109,19 @@ impl GtidSet {
                 self.insert_interval(origin, *first, *last);
             }
         }
+        for (domain, (server, number)) in &other.domains {
+            let known = self.domains.entry(*domain).or_insert((*server, *number));
+            if known.1 < *number {
+                *known = (*server, *number);
+            }
+        }
     }
 
-    /// Whether the GTID is in the set.
+    /// Whether the GTID is in the set; of a domain of MariaDB's: whether the set has come to its number.
     pub fn contains(&self, gtid: &Gtid) -> bool {
+        if let Some((domain, _)) = gtid.domain() {
+            return self.domains.get(&domain).is_some_and(|(_, last)| gtid.number <= *last);
+        }
         self.origins
             .get(&gtid.origin)
             .is_some_and(|intervals| intervals.iter().any(|(first, last)| (*first..=*last).contains(&gtid.number)))
@@ -118,6 +153,9 @@ impl GtidSet {
                 }
             }
         }
+        for (_, gtid) in self.domains().filter(|(_, gtid)| !other.contains(gtid)) {
+            rest.insert(&gtid);
+        }
         rest
     }
 }
@@ -139,6 +177,11 @@ impl fmt::Display for GtidSet {
                 }
             }
         }
+        for (_, gtid) in self.domains() {
+            let comma = if first_origin { "" } else { "," };
+            first_origin = false;
+            write!(f, "{comma}{gtid}")?;
+        }
         Ok(())
     }
 }
@@ -150,6 +193,10 @@ impl FromStr for GtidSet {
         let fail = || ParsePositionError { text: text.to_owned(), what: "GTID set" };
         let mut set = Self::default();
         for origin_text in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            if let Some(gtid) = domain_gtid(origin_text) {
+                set.insert(&gtid);
+                continue;
+            }
             let mut parts = origin_text.split(':').map(str::trim);
             let uuid = parts.next().filter(|uuid| uuid.len() == 36).ok_or_else(fail)?.to_ascii_lowercase();
             let mut origin = uuid.clone();
@@ -169,6 +216,13 @@ impl FromStr for GtidSet {
         }
         Ok(set)
     }
+}
+
+/// `domain-server-number`.
+fn domain_gtid(text: &str) -> Option<Gtid> {
+    let mut parts = text.split('-');
+    let gtid = Gtid::of_domain(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(gtid)
 }
 
 impl Serialize for GtidSet {
@@ -225,8 +279,21 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_is_as_far_as_its_last_transaction() {
+        let mut position = set("0-1-20,7-2-5");
+        assert_eq!(position.to_string(), "0-1-20,7-2-5");
+        assert!(position.contains_set(&set("0-3-20")) && !position.contains_set(&set("0-1-21")));
+        assert_eq!(set("0-1-21,8-1-1,7-2-1").subtract(&position), set("0-1-21,8-1-1"));
+        // A domain goes on at another server; what is last is what came last.
+        position.insert(&Gtid::of_domain(0, 2, 19));
+        assert_eq!(position.to_string(), "0-2-19,7-2-5");
+        assert_eq!(Gtid::of_domain(0, 2, 19).to_string(), "0-2-19");
+        assert_eq!(Gtid { origin: A.to_owned(), number: 7 }.to_string(), format!("{A}:7"));
+    }
+
+    #[test]
     fn nonsense_is_refused() {
-        for text in ["x", &format!("{A}:0"), &format!("{A}:5-3"), &format!("{A}:1-x")] {
+        for text in ["x", "1-2", "1-2-3-4", &format!("{A}:0"), &format!("{A}:5-3"), &format!("{A}:1-x")] {
             assert!(text.parse::<GtidSet>().is_err(), "{text}");
         }
     }

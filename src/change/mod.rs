@@ -18,4 +18,4 @@ pub use gtid::{Gtid, GtidSet};
 pub use position::{BinlogPosition, ChangePosition, Cut, LogOffset, ParsePositionError, Term};
 pub use record::{Operation, RecordHead};
 pub use row::{CellError, Image, RowSink, Value, ValueSink};
-pub use schema::{Charset, Column, ColumnType, Generated, KeyKind, TableName, TableSchema};
+pub use schema::{AddressKind, Charset, Column, ColumnType, Generated, KeyKind, TableName, TableSchema};

@@ -119,6 +119,20 @@ pub enum ColumnType {
     Geometry,
     /// VECTOR.
     Vector,
+    /// MariaDB's UUID, INET4 or INET6: text, and never of a character set.
+    Address(AddressKind),
+}
+
+/// What is kept as a few bytes and shown as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressKind {
+    /// UUID, 16 bytes.
+    Uuid,
+    /// INET4, 4 bytes.
+    Inet4,
+    /// INET6, 16 bytes.
+    Inet6,
 }
 
 /// Whether a column's value is computed.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use binlake::change::KeyKind;
 use binlake::config::{ProcessEnvironment, parse_address};
-use binlake::source::{Discovered, discover};
+use binlake::source::{Discovered, Flavor, discover};
 
 use super::assemble::bare_source;
 use super::{Failed, Outcome, print};
@@ -13,16 +13,16 @@ use super::{Failed, Outcome, print};
 pub(crate) async fn run(url: &str, name: &str) -> Outcome {
     let address = parse_address(url, Path::new("."), &ProcessEnvironment).map_err(|error| Failed(format!("the URL: {error}")))?;
     let settings = bare_source(name, &address);
-    let tables = discover::discover(&settings).await.map_err(|error| Failed::from_failure(&error))?;
-    print(&file(url, name, &tables))?;
+    let (flavor, tables) = discover::discover(&settings).await.map_err(|error| Failed::from_failure(&error))?;
+    print(&file(url, name, flavor, &tables))?;
     Ok(true)
 }
 
-fn file(url: &str, name: &str, tables: &[Discovered]) -> String {
+fn file(url: &str, name: &str, flavor: Flavor, tables: &[Discovered]) -> String {
     let mut databases: Vec<String> = tables.iter().map(|table| table.name.database.clone()).collect();
     databases.dedup();
     let mut text = String::from("# A user with the rights that binlake needs, once on the server:\n");
-    for statement in discover::grants("binlake", &databases) {
+    for statement in discover::grants(flavor, "binlake", &databases) {
         text.push_str(&format!("#   {statement};\n"));
     }
     text.push_str("# Then look at what will be done with `binlake check`, and start `binlake run`.\n\n");

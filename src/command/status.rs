@@ -8,7 +8,7 @@ use binlake::coordinator::supervisor::describe;
 use binlake::lake::Committed;
 use binlake::metadata::{ChunkState, Parked, Phase, Published, SourceState, TableState};
 use binlake::pipeline::{self, targets};
-use binlake::source::{Checkpoint, Sample};
+use binlake::source::{Checkpoint, Flavor, Sample};
 use serde::Serialize;
 
 use super::assemble::{Assembled, AssembledSource, Need};
@@ -27,7 +27,7 @@ struct Report {
 struct SourceReport {
     name: String,
     server_uuid: Option<String>,
-    flavor: &'static str,
+    flavor: Flavor,
     position: Option<Place>,
     lag_seconds: Option<f64>,
     runway_seconds: Option<f64>,
@@ -116,10 +116,11 @@ async fn source_report(rooms: &Assembled, source: &AssembledSource) -> Result<So
         }
     }
     let stopped = state.as_ref().and_then(|state| state.stopped.clone());
+    let server_uuid = checkpoint.as_ref().map(|checkpoint| checkpoint.server_uuid.clone()).or(end.map(|end| end.server_uuid));
     Ok(SourceReport {
         name: source.name.clone(),
-        server_uuid: checkpoint.as_ref().map(|checkpoint| checkpoint.server_uuid.clone()).or(end.map(|end| end.server_uuid)),
-        flavor: "mysql",
+        flavor: server_uuid.as_deref().map_or(Flavor::Mysql, Flavor::of),
+        server_uuid,
         position: published.as_ref().map(|published| Place {
             epoch: published.position.0.epoch,
             file: published.file_name.clone(),

@@ -96,6 +96,11 @@ impl Control {
         &self.settings
     }
 
+    /// Whether the server is MariaDB.
+    pub(super) fn is_mariadb(&self) -> bool {
+        self.connection.is_mariadb()
+    }
+
     /// The account we are, as it stands in GRANT statements.
     pub(super) fn account(&self) -> &str {
         &self.account

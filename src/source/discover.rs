@@ -2,15 +2,15 @@
 
 use super::control::{Control, identifier, quoted};
 use super::identity::{self, ServerTraits};
-use super::{Discovered, Problem, Result, Settings, TableOptions, schema};
+use super::{Discovered, Flavor, Problem, Result, Settings, TableOptions, schema};
 use crate::change::KeyKind;
 
 /// Every table of every user database, with what needs a decision. A table that cannot be captured has [`KeyKind::None`] and
-/// its reasons among the notes.
-pub async fn discover(settings: &Settings) -> Result<Vec<Discovered>> {
+/// its reasons among the notes. With the kind of server, on which the statements of [`grants`] depend.
+pub async fn discover(settings: &Settings) -> Result<(Flavor, Vec<Discovered>)> {
     let mut control = Control::connect(settings).await?;
     let control = &mut control;
-    identity::identity(control).await?;
+    let flavor = identity::identity(control).await?.flavor;
     let traits = ServerTraits::read(control).await?;
     let mut found = Vec::new();
     for name in schema::tables(control).await? {
@@ -23,17 +23,23 @@ pub async fn discover(settings: &Settings) -> Result<Vec<Discovered>> {
         };
         found.push(Discovered { name, key_kind, notes, rows: examined.facts.rows, bytes: examined.facts.bytes });
     }
-    Ok(found)
+    Ok((flavor, found))
 }
 
 /// The statements that make a user with exactly the rights that binlake uses, for tables of these databases.
-pub fn grants(user: &str, databases: &[String]) -> Vec<String> {
+pub fn grants(flavor: Flavor, user: &str, databases: &[String]) -> Vec<String> {
     let account = format!("{}@'%'", quoted(user));
-    let mut statements = vec![
-        format!("CREATE USER {account} IDENTIFIED WITH caching_sha2_password BY '…'"),
-        format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT, XA_RECOVER_ADMIN, BACKUP_ADMIN ON *.* TO {account}"),
-        format!("GRANT SELECT ON performance_schema.log_status TO {account}"),
-    ];
+    let mut statements = match flavor {
+        Flavor::Mysql => vec![
+            format!("CREATE USER {account} IDENTIFIED WITH caching_sha2_password BY '…'"),
+            format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT, XA_RECOVER_ADMIN, BACKUP_ADMIN ON *.* TO {account}"),
+            format!("GRANT SELECT ON performance_schema.log_status TO {account}"),
+        ],
+        Flavor::Mariadb => vec![
+            format!("CREATE USER {account} IDENTIFIED BY '…'"),
+            format!("GRANT REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR ON *.* TO {account}"),
+        ],
+    };
     statements.extend(databases.iter().map(|database| format!("GRANT SELECT ON {}.* TO {account}", identifier(database))));
     statements
 }
@@ -44,7 +50,7 @@ mod tests {
 
     #[test]
     fn names_in_grants_are_quoted() {
-        let statements = grants("o'hara", &["a`b".to_owned()]);
+        let statements = grants(Flavor::Mysql, "o'hara", &["a`b".to_owned()]);
         assert_eq!(statements.last().map(String::as_str), Some("GRANT SELECT ON `a``b`.* TO 'o''hara'@'%'"));
     }
 }

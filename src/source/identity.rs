@@ -1,6 +1,7 @@
 //! Who answers at the address, and what of it the description of tables depends on.
 
 use super::control::Control;
+use super::wire::WireConnection;
 use super::{Error, Flavor, Identity, Result};
 
 /// Asks the server who it is.
@@ -11,9 +12,30 @@ pub(super) async fn identity(control: &mut Control) -> Result<Identity> {
     let version = required(control, "version").await?;
     let comment = control.variable("version_comment").await?.unwrap_or_default();
     refuse_others(&control.settings().name, &version, &comment)?;
+    if control.is_mariadb() {
+        let server_uuid = mariadb_uuid(&required(control, "server_id").await?, &required(control, "server_uid").await?);
+        return Ok(Identity { server_uuid, version, flavor: Flavor::Mariadb, gtids: true });
+    }
     let server_uuid = required(control, "server_uuid").await?;
     let gtids = control.variable("gtid_mode").await?.is_some_and(|mode| mode == "ON");
     Ok(Identity { server_uuid, version, flavor: Flavor::Mysql, gtids })
+}
+
+/// Who the server is, asked on this connection.
+pub(super) async fn server_uuid(connection: &mut WireConnection) -> Result<String> {
+    let statement = if connection.is_mariadb() { "SELECT @@server_id, @@server_uid" } else { "SELECT @@server_uuid" };
+    let rows = connection.query_text(statement).await?;
+    let text = |place: usize| rows.first()?.get(place)?.as_deref().map(String::from_utf8_lossy);
+    match (text(0), text(1)) {
+        (Some(uuid), None) if !connection.is_mariadb() => Ok(uuid.into_owned()),
+        (Some(id), Some(uid)) => Ok(mariadb_uuid(&id, &uid)),
+        _ => Err(connection.failure("the server did not tell its server_uuid")),
+    }
+}
+
+/// MariaDB has no `server_uuid`. Its `server_uid` is made of the machine and the port, so servers of one address differ by their id.
+fn mariadb_uuid(server_id: &str, server_uid: &str) -> String {
+    format!("{server_id}-{server_uid}")
 }
 
 async fn required(control: &mut Control, name: &str) -> Result<String> {
@@ -22,19 +44,21 @@ async fn required(control: &mut Control, name: &str) -> Result<String> {
         None => Err(Error::Setting {
             name: control.settings().name.clone(),
             reason: format!("the server has no @@{name}"),
-            remedy: "give the url of a MySQL server, version 8.0, 8.4 or 9".to_owned(),
+            remedy: "give the url of a MySQL server, version 8.0, 8.4 or 9, or of a MariaDB server, version 10.11 or 11.8"
+                .to_owned(),
         }),
     }
 }
 
 fn refuse_others(name: &str, version: &str, comment: &str) -> Result<()> {
-    for other in ["MariaDB", "TiDB", "OceanBase"] {
+    for other in ["TiDB", "OceanBase"] {
         let lower = other.to_ascii_lowercase();
         if [version, comment].iter().any(|text| text.to_ascii_lowercase().contains(&lower)) {
             return Err(Error::Setting {
                 name: name.to_owned(),
                 reason: format!("{other} is not supported yet (the server says {version:?})"),
-                remedy: "give the url of a MySQL server, version 8.0, 8.4 or 9".to_owned(),
+                remedy: "give the url of a MySQL server, version 8.0, 8.4 or 9, or of a MariaDB server, version 10.11 or 11.8"
+                    .to_owned(),
             });
         }
     }
@@ -57,6 +81,10 @@ pub(super) struct ServerTraits {
     pub writes_cascades: bool,
     /// Events name the labels of ENUM and SET columns.
     pub names_labels: bool,
+    /// Images of updates and deletes lack generated columns (MariaDB from 11 on, tried on 11.8).
+    pub leaves_out_generated: bool,
+    /// A UNIQUE key that hashes its columns adds one to the table that only the binlog shows (MariaDB).
+    pub hides_hash_columns: bool,
 }
 
 impl ServerTraits {
@@ -66,7 +94,10 @@ impl ServerTraits {
         // The variable came with the server that can do it; where it is ON the engine does it behind the binlog's back.
         let writes_cascades = control.variable("innodb_native_foreign_keys").await?.is_some_and(|value| value == "0");
         let names_labels = control.variable("binlog_row_metadata").await?.is_some_and(|value| value == "FULL");
-        Ok(Self { lower_case_names, writes_cascades, names_labels })
+        let hides_hash_columns = control.is_mariadb();
+        let version = required(control, "version").await?;
+        let leaves_out_generated = control.is_mariadb() && version_numbers(&version).is_none_or(|(major, ..)| major >= 11);
+        Ok(Self { lower_case_names, writes_cascades, names_labels, leaves_out_generated, hides_hash_columns })
     }
 }
 
@@ -82,9 +113,10 @@ mod tests {
     }
 
     #[test]
-    fn mariadb_is_refused_by_name() {
-        let error = refuse_others("shop", "11.4.2-MariaDB-log", "").unwrap_err();
-        assert!(error.to_string().contains("MariaDB is not supported yet"), "{error}");
+    fn servers_that_only_speak_like_mysql_are_refused_by_name() {
+        let error = refuse_others("shop", "8.0.11-TiDB-v7.5.0", "").unwrap_err();
+        assert!(error.to_string().contains("TiDB is not supported yet"), "{error}");
         assert!(refuse_others("shop", "9.7.4", "MySQL Community Server").is_ok());
+        assert!(refuse_others("shop", "11.8.9-MariaDB-log", "").is_ok());
     }
 }

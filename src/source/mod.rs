@@ -22,6 +22,7 @@ mod identity;
 pub mod memory;
 pub mod mysql;
 mod preflight;
+mod prepared;
 mod schema;
 #[cfg(test)]
 mod server_tests;
@@ -120,16 +121,23 @@ pub enum Flavor {
     Mariadb,
 }
 
+impl Flavor {
+    /// The kind of server that is known by this [`Identity::server_uuid`].
+    pub fn of(server_uuid: &str) -> Self {
+        if uuid::Uuid::parse_str(server_uuid).is_ok() { Self::Mysql } else { Self::Mariadb }
+    }
+}
+
 /// Who answers at the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// `@@server_uuid`.
+    /// `@@server_uuid`; MariaDB's `@@server_id` and `@@server_uid`.
     pub server_uuid: String,
     /// `@@version`.
     pub version: String,
     /// MySQL or MariaDB.
     pub flavor: Flavor,
-    /// `gtid_mode=ON` exactly.
+    /// `gtid_mode=ON` exactly; always on MariaDB.
     pub gtids: bool,
 }
 
@@ -322,7 +330,7 @@ pub struct Transaction {
     pub start: BinlogPosition,
     /// The binlog file's full name.
     pub file_name: Arc<str>,
-    /// `uuid:number`, where the server has GTIDs.
+    /// `uuid:number` or `domain-server-number`, where the server has GTIDs.
     pub gtid: Option<String>,
     /// When the server committed, microseconds since 1970-01-01 UTC.
     pub committed_us: i64,
@@ -397,11 +405,11 @@ pub trait ChunkReader: Send {
 pub struct Visible {
     /// The server that showed it.
     pub server_uuid: String,
-    /// `gtid_executed`, `log_status` or `margin`.
+    /// `gtid_executed`, `log_status`, `consistent_snapshot` or `margin`.
     pub by: String,
 }
 
-/// One MySQL server.
+/// One MySQL or MariaDB server.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Who answers at the address.

@@ -150,13 +150,14 @@ async fn the_user_that_discover_prints_has_all_rights() {
         ],
     )
     .await;
-    for statement in discover::grants("binlake", &["shop".to_owned()]) {
+    for statement in discover::grants(Flavor::Mysql, "binlake", &["shop".to_owned()]) {
         run(&mut root, &[&statement.replace('…', "secret")]).await;
     }
     let ours = settings(server.port, "binlake", "secret");
     let findings = check(&ours, &[("shop.orders", none())]).await;
     assert_eq!(complaints(&findings), [], "{findings:#?}");
-    let found = discover::discover(&ours).await.unwrap();
+    let (flavor, found) = discover::discover(&ours).await.unwrap();
+    assert_eq!(flavor, Flavor::Mysql);
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].name.to_string().as_str(), found[0].key_kind), ("shop.keyless", KeyKind::None));
     assert!(found[0].notes[0].contains("no primary key"), "{:?}", found[0].notes);

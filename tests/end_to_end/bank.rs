@@ -127,7 +127,11 @@ fn read_states(scene: &Scene, daemon: &mut Daemon<'_>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_read_shows_another_sum() {
-    let server = Server::shared();
+    the_sum_stays(Server::shared()).await;
+}
+
+/// See the module.
+pub(crate) async fn the_sum_stays(server: &'static Server) {
     prepare(server).await;
     let mut scene = Scene::new(server, &["{table: bank.accounts, layout: segments}"]);
     scene.edit(|yaml| {

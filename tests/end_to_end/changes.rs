@@ -9,8 +9,7 @@ use crate::scene::Scene;
 use crate::server::Server;
 
 /// A database with two tables of ten rows.
-async fn prepared(database: &str, mode: &str) -> (&'static Server, Scene, Vec<String>) {
-    let server = Server::shared();
+async fn prepared(server: &Server, database: &str, mode: &str) -> (Scene, Vec<String>) {
     server.create_database(database).await;
     let mut tables = Vec::new();
     for name in ["one", "two"] {
@@ -25,12 +24,17 @@ async fn prepared(database: &str, mode: &str) -> (&'static Server, Scene, Vec<St
         tables.push(table);
     }
     let scene = Scene::new(server, &[format!("{{table: {database}.*, mode: {mode}}}")]);
-    (server, scene, tables)
+    (scene, tables)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn truncate_empties_the_mirror_and_is_a_record() {
-    let (server, scene, tables) = prepared("truncated", "both").await;
+    truncates(Server::shared()).await;
+}
+
+/// TRUNCATE in both spellings, among changes.
+pub(crate) async fn truncates(server: &Server) {
+    let (scene, tables) = prepared(server, "truncated", "both").await;
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
     server.execute(&["INSERT INTO truncated.one VALUES (11,'before')", "TRUNCATE TABLE truncated.one"]).await;
@@ -45,8 +49,8 @@ async fn truncate_empties_the_mirror_and_is_a_record() {
 
 /// A statement parks `one`, with the statement as the binlog has it (`shown`), its place and the remedy; `two` goes on; after `mend`
 /// a rebuild makes `one` right.
-async fn parks(database: &str, statement: &str, shown: &str, mend: &[&str]) {
-    let (server, scene, tables) = prepared(database, "mirror").await;
+pub(crate) async fn parks_on(server: &Server, database: &str, statement: &str, shown: &str, mend: &[&str]) {
+    let (scene, tables) = prepared(server, database, "mirror").await;
     let (one, two) = (&tables[0], &tables[1]);
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
@@ -69,6 +73,10 @@ async fn parks(database: &str, statement: &str, shown: &str, mend: &[&str]) {
     assert_equal(&scene, server, &tables).await;
 }
 
+async fn parks(database: &str, statement: &str, shown: &str, mend: &[&str]) {
+    parks_on(Server::shared(), database, statement, shown, mend).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alter_parks_and_rebuild_recovers() {
     let statement = "ALTER TABLE altered.one ADD COLUMN more INT NULL";
@@ -89,7 +97,12 @@ async fn rename_parks_and_rebuild_recovers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_that_keep_the_shape_park_nothing() {
-    let (server, scene, tables) = prepared("harmless", "mirror").await;
+    parks_nothing(Server::shared(), &[]).await;
+}
+
+/// Statements that leave the tables of `harmless` as they are, and `more` of them.
+pub(crate) async fn parks_nothing(server: &Server, more: &[&str]) {
+    let (scene, tables) = prepared(server, "harmless", "mirror").await;
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
     server
@@ -104,6 +117,7 @@ async fn statements_that_keep_the_shape_park_nothing() {
             "UPDATE harmless.two SET note = 'ALTER TABLE two' WHERE id = 1",
         ])
         .await;
+    server.execute(more).await;
     server.execute(&["CREATE TEMPORARY TABLE harmless.one (a INT)", "ALTER TABLE harmless.one ADD b INT"]).await;
     daemon.stop();
     scene.catch_up();

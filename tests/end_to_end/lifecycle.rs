@@ -65,8 +65,7 @@ impl Trickle {
 }
 
 /// A database with tables of a thousand rows, and their names.
-async fn prepared(database: &str, tables: &[&str], key: &str) -> (&'static Server, Vec<String>) {
-    let server = Server::shared();
+async fn prepared(server: &Server, database: &str, tables: &[&str], key: &str) -> Vec<String> {
     server.create_database(database).await;
     let names: Vec<String> = tables.iter().map(|table| format!("{database}.{table}")).collect();
     let rows: Vec<String> = (1..=1000).map(|id| format!("({id},'row {id}')")).collect();
@@ -78,12 +77,17 @@ async fn prepared(database: &str, tables: &[&str], key: &str) -> (&'static Serve
             ])
             .await;
     }
-    (server, names)
+    names
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_without_a_key_is_kept_as_a_changelog() {
-    let (server, tables) = prepared("keyless", &["one"], "").await;
+    keeps_a_changelog(Server::shared()).await;
+}
+
+/// A table without a key.
+pub(crate) async fn keeps_a_changelog(server: &Server) {
+    let tables = prepared(server, "keyless", &["one"], "").await;
     let scene = Scene::new(server, &["{table: keyless.one, mode: changelog}"]);
     let trickle = Trickle::start(server, &tables).await;
     let mut daemon = Daemon::start(&scene);
@@ -98,7 +102,12 @@ async fn a_table_without_a_key_is_kept_as_a_changelog() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_added_and_removed_between_two_runs() {
-    let (server, tables) = prepared("listed", &["one", "two", "three"], "PRIMARY KEY").await;
+    adds_and_removes(Server::shared()).await;
+}
+
+/// Tables come and go.
+pub(crate) async fn adds_and_removes(server: &Server) {
+    let tables = prepared(server, "listed", &["one", "two", "three"], "PRIMARY KEY").await;
     let trickle = Trickle::start(server, &tables).await;
     let mut scene = Scene::new(server, &["{table: listed.one}", "{table: listed.two}"]);
     let mut daemon = Daemon::start(&scene);
@@ -133,7 +142,8 @@ async fn tables_are_added_and_removed_between_two_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_a_pattern_matches_later_is_taken_up_at_the_next_start() {
-    let (server, mut tables) = prepared("patterns", &["one"], "PRIMARY KEY").await;
+    let server = Server::shared();
+    let mut tables = prepared(server, "patterns", &["one"], "PRIMARY KEY").await;
     let scene = Scene::new(server, &["{table: patterns.*}"]);
     scene.catch_up();
     server.execute(&["CREATE TABLE patterns.two (id INT NOT NULL PRIMARY KEY, note VARCHAR(40))"]).await;
@@ -145,7 +155,12 @@ async fn a_table_that_a_pattern_matches_later_is_taken_up_at_the_next_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_table_stands_still_and_goes_on_where_it_was() {
-    let (server, tables) = prepared("paused", &["one", "two"], "PRIMARY KEY").await;
+    pauses(Server::shared()).await;
+}
+
+/// A pause, and what comes after it.
+pub(crate) async fn pauses(server: &Server) {
+    let tables = prepared(server, "paused", &["one", "two"], "PRIMARY KEY").await;
     let scene = Scene::new(server, &["{table: paused.*}"]);
     let trickle = Trickle::start(server, &tables).await;
     let mut daemon = Daemon::start(&scene);
@@ -166,7 +181,12 @@ async fn a_paused_table_stands_still_and_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_swaps_whole_generations_under_its_readers() {
-    let (server, tables) = prepared("rebuilt", &["one"], "PRIMARY KEY").await;
+    rebuilds(Server::shared()).await;
+}
+
+/// A rebuild under readers.
+pub(crate) async fn rebuilds(server: &Server) {
+    let tables = prepared(server, "rebuilt", &["one"], "PRIMARY KEY").await;
     let scene = Scene::new(server, &["{table: rebuilt.one}"]);
     let trickle = Trickle::start(server, &tables).await;
     let mut daemon = Daemon::start(&scene);
@@ -192,7 +212,8 @@ async fn a_rebuild_swaps_whole_generations_under_its_readers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_same_state_is_refused() {
-    let (server, tables) = prepared("twice", &["one"], "PRIMARY KEY").await;
+    let server = Server::shared();
+    let tables = prepared(server, "twice", &["one"], "PRIMARY KEY").await;
     let scene = Scene::new(server, &["{table: twice.one}"]);
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
@@ -207,7 +228,8 @@ async fn a_second_daemon_on_the_same_state_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_shows_the_handoff() {
-    let (server, tables) = prepared("explained", &["one"], "PRIMARY KEY").await;
+    let server = Server::shared();
+    let tables = prepared(server, "explained", &["one"], "PRIMARY KEY").await;
     let scene = Scene::new(server, &["{table: explained.one}"]);
     let trickle = Trickle::start(server, &tables).await;
     let mut daemon = Daemon::start(&scene);

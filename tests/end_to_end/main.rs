@@ -24,6 +24,7 @@ mod log_file;
 mod lost_stores;
 mod loud_sources;
 mod loud_tables;
+mod mariadb;
 mod mount;
 mod pair;
 mod proxy;

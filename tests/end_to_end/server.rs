@@ -1,4 +1,4 @@
-//! A real MySQL server for a test, by `tests/servers/mysql.sh`.
+//! A real server for a test, by `tests/servers/mysql.sh` or `mariadb.sh`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,33 @@ pub(crate) const USER: &str = "binlake";
 /// See [`USER`]; with signs that a shell, YAML or a URL would trip over.
 pub(crate) const PASSWORD: &str = "p@ss: #$word'/?";
 
-/// All rights that binlake asks for.
-pub(crate) const RIGHTS: &str = "SELECT, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN, XA_RECOVER_ADMIN";
+/// What a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Mysql,
+    /// The version's first two numbers.
+    Mariadb(&'static str),
+}
+
+impl Kind {
+    /// All rights that binlake asks for.
+    fn rights(self) -> &'static str {
+        match self {
+            Self::Mysql => "SELECT, REPLICATION SLAVE, REPLICATION CLIENT, BACKUP_ADMIN, XA_RECOVER_ADMIN",
+            Self::Mariadb(_) => "SELECT, REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR",
+        }
+    }
+
+    /// The script that makes servers of this kind, with the arguments before its command.
+    fn script(self) -> Vec<String> {
+        let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers");
+        let script = |name: &str| servers.join(name).to_str().unwrap().to_owned();
+        match self {
+            Self::Mysql => vec![script("mysql.sh")],
+            Self::Mariadb(version) => vec![script("mariadb.sh"), version.to_owned()],
+        }
+    }
+}
 
 /// How long a server that was killed may take until it answers again.
 const RETURN_LIMIT: Duration = Duration::from_secs(120);
@@ -51,15 +76,12 @@ impl Address {
 /// A running server with data of its own.
 #[derive(Debug)]
 pub(crate) struct Server {
+    kind: Kind,
     directory: PathBuf,
     port: u16,
     options: Vec<String>,
     zone: String,
     _keeper: Keeper,
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/mysql.sh")
 }
 
 /// A port that nobody listens on at this moment.
@@ -68,27 +90,37 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    /// Starts a server with `options` for mysqld beside the defaults of the script, and makes the user [`USER`].
+    /// Starts a MySQL server with `options` for mysqld beside the defaults of the script, and makes the user [`USER`].
     pub(crate) async fn start(options: &[&str]) -> Self {
         Self::start_in("UTC", options).await
     }
 
     /// The same, with the system's time zone set to `zone`, as `TZ` has it.
     pub(crate) async fn start_in(zone: &str, options: &[&str]) -> Self {
+        Self::start_of(Kind::Mysql, zone, options).await
+    }
+
+    /// [`Self::start`] for any kind of server.
+    pub(crate) async fn start_a(kind: Kind, options: &[&str]) -> Self {
+        Self::start_of(kind, "UTC", options).await
+    }
+
+    async fn start_of(kind: Kind, zone: &str, options: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("binlake-server.").tempdir().unwrap().keep();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let arguments = [script().to_str().unwrap().to_owned(), directory.to_str().unwrap().to_owned()];
-        let keeper = Keeper::new(r#""$1" kill "$2"; rm -rf "$2""#, &[&arguments[0], &arguments[1]]);
-        let mut server = Self { directory, port: 0, options, zone: zone.to_owned(), _keeper: keeper };
+        let script = kind.script();
+        let arguments: Vec<&str> = [directory.to_str().unwrap()].into_iter().chain(script.iter().map(String::as_str)).collect();
+        let keeper = Keeper::new(r#"directory=$1; shift; "$@" kill "$directory"; rm -rf "$directory""#, &arguments);
+        let mut server = Self { kind, directory, port: 0, options, zone: zone.to_owned(), _keeper: keeper };
         // Another process may take the port between the choice and the start.
         for _ in 0..3 {
             server.port = free_port();
             if server.launch() {
-                server.create_user(USER, RIGHTS).await;
+                server.create_user(USER, kind.rights()).await;
                 return server;
             }
         }
-        panic!("the MySQL server did not start: see above");
+        panic!("the server did not start: see above");
     }
 
     /// The server that tests share which need nothing special of one.
@@ -102,14 +134,26 @@ impl Server {
 
     /// A program that comes with the server.
     pub(crate) fn program(name: &str) -> PathBuf {
-        let installed = Command::new(script()).arg("install").output().unwrap();
+        let installed = Command::new(&Kind::Mysql.script()[0]).arg("install").output().unwrap();
         assert!(installed.status.success(), "there is no MySQL");
         Path::new(String::from_utf8(installed.stdout).unwrap().trim()).join("bin").join(name)
     }
 
+    /// The server's kind.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn script(&self, command: &str) -> Command {
+        let script = self.kind.script();
+        let mut process = Command::new(&script[0]);
+        process.args(&script[1..]).arg(command);
+        process
+    }
+
     fn launch(&self) -> bool {
-        let started = Command::new(script())
-            .arg("start")
+        let started = self
+            .script("start")
             .args([self.directory.as_os_str(), self.port.to_string().as_ref()])
             .args(&self.options)
             .env("TZ", &self.zone)
@@ -120,17 +164,17 @@ impl Server {
 
     /// Stops it in order; its data stay.
     pub(crate) fn stop(&self) {
-        assert!(Command::new(script()).arg("stop").arg(&self.directory).status().unwrap().success());
+        assert!(self.script("stop").arg(&self.directory).status().unwrap().success());
     }
 
     /// Starts it again with the same data and port.
     pub(crate) fn start_again(&self) {
-        assert!(self.launch(), "the MySQL server did not start again");
+        assert!(self.launch(), "the server did not start again");
     }
 
     /// SIGKILL, at this very moment; its data stay.
     pub(crate) fn kill(&self) {
-        assert!(Command::new(script()).arg("kill").arg(&self.directory).status().unwrap().success());
+        assert!(self.script("kill").arg(&self.directory).status().unwrap().success());
     }
 
     /// Other options from its next start on.

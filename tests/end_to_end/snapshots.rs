@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
 use crate::scene::Scene;
 use crate::server::Server;
-use crate::workload::{self, SHAPES, Workload};
+use crate::workload::{self, SHAPES, Shape, Workload};
 
 /// Rows that every table starts with.
 const ROWS: usize = 3000;
@@ -18,14 +18,19 @@ fn items(database: &str) -> Vec<String> {
     both.chain([format!("{{table: {database}.*}}")]).collect()
 }
 
-/// The whole way, on a server with these options.
+/// The whole way, on a MySQL server with these options.
 async fn equal_under_writers(database: &str, seed: u64, options: &[&str]) {
     let server = Server::start(options).await;
-    workload::prepare(&server, database, &SHAPES, ROWS).await;
-    let scene = Scene::new(&server, &items(database));
-    let tables = workload::names(database, &SHAPES);
+    equal_on(&server, database, &SHAPES, seed).await;
+}
 
-    let load = Workload::start(&server, database, &SHAPES, seed).await;
+/// The whole way: a load while everything is written to, and changes after it.
+pub(crate) async fn equal_on(server: &Server, database: &str, shapes: &'static [Shape], seed: u64) {
+    workload::prepare(server, database, shapes, ROWS).await;
+    let scene = Scene::new(server, &items(database));
+    let tables = workload::names(database, shapes);
+
+    let load = Workload::start(server, database, shapes, seed).await;
     load.commits(50).await;
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
@@ -37,11 +42,11 @@ async fn equal_under_writers(database: &str, seed: u64, options: &[&str]) {
     scene.catch_up();
     let status = scene.status();
     assert!(status.all_live(&tables), "{}", status.0);
-    assert_equal(&scene, &server, &tables).await;
+    assert_equal(&scene, server, &tables).await;
     for table in BOTH.map(|table| format!("{database}.{table}")) {
         assert_no_duplicates(&scene, &table);
     }
-    assert_changelog_leads_to(&scene, &server, &format!("{database}.ordinary"), "id", &["id", "n", "amount", "note"]).await;
+    assert_changelog_leads_to(&scene, server, &format!("{database}.ordinary"), "id", &["id", "n", "amount", "note"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

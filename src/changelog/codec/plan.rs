@@ -84,7 +84,11 @@ impl Format {
             ColumnType::Decimal { .. } => Self::Decimal,
             ColumnType::Bit { bits: 1 } => Self::Boolean,
             ColumnType::Bit { bits } => Self::Bits { bits: *bits },
-            ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } | ColumnType::Json => Self::Text,
+            ColumnType::Text { .. }
+            | ColumnType::Enum { .. }
+            | ColumnType::Set { .. }
+            | ColumnType::Json
+            | ColumnType::Address(_) => Self::Text,
             ColumnType::Binary { .. } => Self::Base64,
             ColumnType::Date => Self::Date,
             ColumnType::Time { .. } => Self::Time,

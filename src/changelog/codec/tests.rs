@@ -131,9 +131,11 @@ impl Dice {
             ColumnType::Double => Value::Double(self.double()),
             ColumnType::Decimal { precision, scale } => Value::Decimal(self.decimal(*precision, *scale)),
             ColumnType::Bit { bits } => Value::Unsigned(self.bits() & (u64::MAX >> (64 - bits))),
-            ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } | ColumnType::Json => {
-                Value::Text(self.text())
-            }
+            ColumnType::Text { .. }
+            | ColumnType::Enum { .. }
+            | ColumnType::Set { .. }
+            | ColumnType::Json
+            | ColumnType::Address(_) => Value::Text(self.text()),
             ColumnType::Binary { .. } | ColumnType::Geometry => Value::Bytes(self.blob()),
             ColumnType::Date => Value::Date(self.bits() as i32),
             ColumnType::Time { .. } => Value::Time(self.bits() as i64),

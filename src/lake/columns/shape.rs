@@ -209,7 +209,8 @@ fn lake_column(column: &Column, datetime: DatetimeEncoding, key: bool) -> LakeCo
         | ColumnType::Text { .. }
         | ColumnType::Enum { .. }
         | ColumnType::Set { .. }
-        | ColumnType::Json => (DataType::Utf8, Rule::Plain),
+        | ColumnType::Json
+        | ColumnType::Address(_) => (DataType::Utf8, Rule::Plain),
         ColumnType::Binary { .. } | ColumnType::Geometry | ColumnType::Vector => (DataType::Binary, Rule::Plain),
         ColumnType::Date => (DataType::Date32, Rule::Plain),
         ColumnType::Time { fraction } => (DataType::Utf8, Rule::TimeText { fraction: *fraction }),

@@ -15,6 +15,7 @@ use super::effects::{Place, statement_parts};
 use super::event::{Event, Malformed, kind};
 use super::group::{Group, Head, Progress, raw_body};
 use super::gtid::GtidEvent;
+use super::mariadb::{self, gtid::Follows, gtid::GroupHead};
 use super::query::{Query, statement_bytes};
 use super::rows::{NO_TABLE, is_rows};
 use super::spill::SpillSettings;
@@ -164,6 +165,7 @@ impl Assembler {
         let event_kind = event.header.kind;
         match event_kind {
             kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.begin(event, place(), received)?,
+            mariadb::kind::GTID => self.begin_group(event, place(), received)?,
             kind::QUERY | kind::EXECUTE_LOAD_QUERY => return self.query(event, place),
             kind::TABLE_MAP => self.table_map(event)?,
             kind::XID => return self.commit().map(Some),
@@ -188,6 +190,21 @@ impl Assembler {
             _ => false,
         };
         self.open(event, place, parsed.gtid, parsed.committed_us, received_before);
+        Ok(())
+    }
+
+    /// MariaDB's.
+    fn begin_group(&mut self, event: &Event<'_>, place: Place, received: Option<&GtidSet>) -> Taken<()> {
+        if let Some(group) = &self.group {
+            return Err(Malformed(format!("the transaction at {} does not end before the next", group.head.place)).into());
+        }
+        let head = GroupHead::parse(event.header.server_id, event.body)?;
+        let received_before = received.is_some_and(|received| received.contains(&head.gtid));
+        self.open(event, place, Some(head.gtid), None, received_before).progress = match head.follows {
+            Follows::Statement => Progress::Headed,
+            Follows::Transaction => Progress::Begun,
+            Follows::Xa(xid) => Progress::Xa(xid),
+        };
         Ok(())
     }
 

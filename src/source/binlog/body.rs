@@ -55,6 +55,8 @@ pub(super) struct Body {
 /// The row event at hand.
 struct Rows {
     plan: Arc<Plan>,
+    /// The plan of the columns that are there.
+    present: Arc<Plan>,
     operation: Operation,
     event_kind: u8,
     /// Where the next row starts in the entry.
@@ -164,15 +166,14 @@ const PARTIAL_IMAGE: &str = "a row image does not have all columns (binlog_row_i
 fn rows(plan: Arc<Plan>, event_kind: u8, entry: &[u8], head: usize) -> std::result::Result<Rows, Malformed> {
     let operation = operation(event_kind).ok_or_else(|| Malformed(format!("a kept row event of type {event_kind}")))?;
     let parsed = RowsHead::parse(event_kind, entry.get(head..).unwrap_or_default())?;
-    let reason = if parsed.width != plan.cells.len() {
-        Some(format!("a row event has {} columns where its table map has {}", parsed.width, plan.cells.len()))
-    } else if parsed.full {
-        None
+    let (present, reason) = if parsed.width != plan.cells.len() {
+        (None, format!("a row event has {} columns where its table map has {}", parsed.width, plan.cells.len()))
     } else {
-        Some(PARTIAL_IMAGE.to_owned())
+        (parsed.present.plan(&plan), PARTIAL_IMAGE.to_owned())
     };
-    let unreadable = reason.map(|reason| RowFault { column: None, reason });
-    Ok(Rows { plan, operation, event_kind, at: head + parsed.images_at, unreadable })
+    let unreadable = present.is_none().then_some(RowFault { column: None, reason });
+    let present = present.unwrap_or_else(|| Arc::clone(&plan));
+    Ok(Rows { plan, present, operation, event_kind, at: head + parsed.images_at, unreadable })
 }
 
 impl TransactionBody for Body {
@@ -210,7 +211,7 @@ impl TransactionBody for Body {
             }
             let mut fields = Fields(self.reader.entry().get(rows.at..).unwrap_or_default());
             if !fields.0.is_empty() {
-                let read = self.row_reader.read(&rows.plan, rows.event_kind, &mut fields, sink);
+                let read = self.row_reader.read(&rows.present, rows.event_kind, &mut fields, sink);
                 rows.at = self.reader.entry().len() - fields.0.len();
                 return match read {
                     Ok(()) => Ok(true),

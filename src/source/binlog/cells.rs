@@ -4,6 +4,7 @@ use crate::change::{CellError, RowSink};
 use crate::source::wire::fields::Fields;
 
 use super::event::{Malformed, OrMalformed};
+use super::mariadb::{address, column as compressed};
 use super::plan::{Cell, Extent, Meaning};
 use super::{decimal, json, temporal};
 
@@ -33,6 +34,7 @@ impl From<CellError> for CellFault {
 pub(super) struct Scratch {
     text: String,
     bytes: Vec<u8>,
+    inflated: Vec<u8>,
 }
 
 impl Cell {
@@ -53,47 +55,65 @@ impl Cell {
 
     /// Drives the cell's bytes into the sink.
     pub(super) fn drive(&self, bytes: &[u8], sink: &mut dyn RowSink, scratch: &mut Scratch) -> Result<(), CellFault> {
-        match &self.meaning {
-            Meaning::Signed => sink.signed(signed(bytes))?,
-            Meaning::Unsigned => sink.unsigned(little_endian(bytes))?,
-            Meaning::Float => sink.float(f32::from_le_bytes(exact(bytes)?))?,
-            Meaning::Double => sink.double(f64::from_le_bytes(exact(bytes)?))?,
-            Meaning::Decimal { precision, scale } => {
-                scratch.text.clear();
-                decimal::write_text(bytes, *precision, *scale, &mut scratch.text)?;
-                sink.decimal(&scratch.text)?;
-            }
-            Meaning::Year => sink.signed(temporal::year(u8::from_le_bytes(exact(bytes)?)))?,
-            Meaning::Bit => sink.unsigned(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))?,
-            Meaning::Enum(labels) => sink.text(enum_label(little_endian(bytes), labels)?)?,
-            Meaning::Set(labels) => {
-                set_labels(little_endian(bytes), labels, &mut scratch.text)?;
-                sink.text(&scratch.text)?;
-            }
-            Meaning::Text(decoder) => {
-                let text = decoder.decode_into(bytes, &mut scratch.text).map_err(|error| Malformed::new(error.to_string()))?;
-                sink.text(text)?;
-            }
-            Meaning::Bytes => sink.bytes(bytes)?,
-            Meaning::Padded(length) if bytes.len() == *length => sink.bytes(bytes)?,
-            Meaning::Padded(length) => {
-                if bytes.len() > *length {
-                    return Err(Malformed(format!("{} bytes in a BINARY({length})", bytes.len())).into());
-                }
-                scratch.bytes.clear();
-                scratch.bytes.extend_from_slice(bytes);
-                scratch.bytes.resize(*length, 0);
-                sink.bytes(&scratch.bytes)?;
-            }
-            Meaning::Json => {
-                scratch.text.clear();
-                json::write_text(bytes, &mut scratch.text)?;
-                sink.text(&scratch.text)?;
-            }
-            temporal => drive_temporal(temporal, bytes, sink)?,
-        }
-        Ok(())
+        drive(&self.meaning, bytes, sink, scratch)
     }
+}
+
+fn drive(meaning: &Meaning, bytes: &[u8], sink: &mut dyn RowSink, scratch: &mut Scratch) -> Result<(), CellFault> {
+    match meaning {
+        Meaning::Signed => sink.signed(signed(bytes))?,
+        Meaning::Unsigned => sink.unsigned(little_endian(bytes))?,
+        Meaning::Float => sink.float(f32::from_le_bytes(exact(bytes)?))?,
+        Meaning::Double => sink.double(f64::from_le_bytes(exact(bytes)?))?,
+        Meaning::Decimal { precision, scale } => {
+            scratch.text.clear();
+            decimal::write_text(bytes, *precision, *scale, &mut scratch.text)?;
+            sink.decimal(&scratch.text)?;
+        }
+        Meaning::Year => sink.signed(temporal::year(u8::from_le_bytes(exact(bytes)?)))?,
+        Meaning::Bit => sink.unsigned(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))?,
+        Meaning::Enum(labels) => sink.text(enum_label(little_endian(bytes), labels)?)?,
+        Meaning::Set(labels) => {
+            set_labels(little_endian(bytes), labels, &mut scratch.text)?;
+            sink.text(&scratch.text)?;
+        }
+        Meaning::Text(decoder) => {
+            let text = decoder.decode_into(bytes, &mut scratch.text).map_err(|error| Malformed::new(error.to_string()))?;
+            sink.text(text)?;
+        }
+        Meaning::Bytes => sink.bytes(bytes)?,
+        Meaning::Padded(length) if bytes.len() == *length => sink.bytes(bytes)?,
+        Meaning::Padded(length) => {
+            if bytes.len() > *length {
+                return Err(Malformed(format!("{} bytes in a BINARY({length})", bytes.len())).into());
+            }
+            scratch.bytes.clear();
+            scratch.bytes.extend_from_slice(bytes);
+            scratch.bytes.resize(*length, 0);
+            sink.bytes(&scratch.bytes)?;
+        }
+        Meaning::Json => {
+            scratch.text.clear();
+            json::write_text(bytes, &mut scratch.text)?;
+            sink.text(&scratch.text)?;
+        }
+        Meaning::Address(kind) => {
+            scratch.text.clear();
+            address::write_text(*kind, bytes, &mut scratch.text)?;
+            sink.text(&scratch.text)?;
+        }
+        Meaning::Compressed(meaning) => {
+            let mut inflated = std::mem::take(&mut scratch.inflated);
+            let driven = match compressed::value(bytes, &mut inflated) {
+                Ok(value) => drive(meaning, value, sink, scratch),
+                Err(malformed) => Err(malformed.into()),
+            };
+            scratch.inflated = inflated;
+            driven?;
+        }
+        temporal => drive_temporal(temporal, bytes, sink)?,
+    }
+    Ok(())
 }
 
 fn drive_temporal(meaning: &Meaning, bytes: &[u8], sink: &mut dyn RowSink) -> Result<(), CellFault> {

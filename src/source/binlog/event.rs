@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::mariadb::kind as mariadb;
 use crate::source::wire::fields::Fields;
 
 /// Bytes of the common header.
@@ -87,6 +88,8 @@ pub(super) struct Header {
     /// Seconds since 1970-01-01 UTC.
     pub(super) timestamp: u32,
     pub(super) kind: u8,
+    /// The server that wrote the event first.
+    pub(super) server_id: u32,
     /// Bytes of the whole event with header and checksum.
     pub(super) size: u32,
     /// The low 32 bits of the offset behind the event; 0 for an event that stands in no file.
@@ -97,13 +100,43 @@ pub(super) struct Header {
 impl Header {
     pub(super) fn parse(packet: &[u8]) -> Option<Self> {
         let mut fields = Fields(packet);
-        let (timestamp, kind, _server_id) = (fields.u32()?, fields.u8()?, fields.u32()?);
-        Some(Self { timestamp, kind, size: fields.u32()?, end: fields.u32()?, flags: fields.u16()? })
+        let (timestamp, kind, server_id) = (fields.u32()?, fields.u8()?, fields.u32()?);
+        Some(Self { timestamp, kind, server_id, size: fields.u32()?, end: fields.u32()?, flags: fields.u16()? })
+    }
+
+    /// The header of an event of another type in the same place.
+    pub(super) fn as_kind(self, kind: u8) -> Self {
+        Self { kind, ..self }
     }
 
     /// Whether the event stands in no binlog file.
     pub(super) fn is_artificial(&self) -> bool {
-        self.flags & FLAG_ARTIFICIAL != 0 || self.end == 0
+        self.flags & FLAG_ARTIFICIAL != 0 || (self.end == 0 && !self.may_lack_its_place())
+    }
+
+    /// Whether it stands in a file and says not where: MariaDB leaves the place out of events inside a group
+    /// (`binlog_legacy_event_pos=OFF`). A server makes up only rotations and descriptions without a place.
+    pub(super) fn lacks_its_place(&self) -> bool {
+        self.end == 0 && self.flags & FLAG_ARTIFICIAL == 0 && self.may_lack_its_place()
+    }
+
+    fn may_lack_its_place(&self) -> bool {
+        matches!(
+            self.kind,
+            kind::QUERY
+                | kind::INTVAR
+                | kind::RAND
+                | kind::USER_VAR
+                | kind::TABLE_MAP
+                | kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1
+                | kind::WRITE_ROWS..=kind::DELETE_ROWS
+                | kind::BEGIN_LOAD_QUERY
+                | kind::EXECUTE_LOAD_QUERY
+                | kind::APPEND_BLOCK
+                | kind::DELETE_FILE
+                | mariadb::ANNOTATE_ROWS
+                | mariadb::QUERY_COMPRESSED..=mariadb::DELETE_ROWS_COMPRESSED
+        )
     }
 
     /// Whether it may be left out by one who does not know it.
@@ -230,7 +263,11 @@ pub(super) fn parse_heartbeat(event: &Event<'_>) -> Result<(String, u64), Malfor
     let name =
         |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| Malformed::new("a binlog file's name that is not UTF-8"));
     if event.header.kind == kind::HEARTBEAT {
-        return Ok((name(event.body)?, u64::from(event.header.end)));
+        // Beyond 32 bits MariaDB sends the place before the name, and none in the header.
+        return match event.body.split_first_chunk() {
+            Some((place, file)) if event.header.end == 0 => Ok((name(file)?, u64::from_le_bytes(*place))),
+            _ => Ok((name(event.body)?, u64::from(event.header.end))),
+        };
     }
     let mut fields = Fields(event.body);
     let (mut file, mut offset) = (None, None);

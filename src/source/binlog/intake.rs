@@ -12,6 +12,7 @@ use super::assembler::{Assembler, Ended, Trouble};
 use super::effects::Place;
 use super::event::{Event, HEADER_BYTES, Header, Malformed, kind};
 use super::gtid::parse_previous;
+use super::mariadb::{self, gtid::parse_list, inflate::inflated};
 use super::payload_event::PayloadEvent;
 use super::track::{Placed, Track};
 
@@ -42,6 +43,8 @@ pub(super) struct Intake {
     unseen: Option<GtidSet>,
     /// An event that comes in pieces.
     large: Option<Large>,
+    /// What an event was before it was compressed.
+    inflated: Vec<u8>,
     /// The dump began before the boundary, and this is where it was to begin.
     skip_below: Option<BinlogPosition>,
 }
@@ -70,6 +73,7 @@ impl Intake {
             left: Vec::new(),
             unseen: None,
             large: None,
+            inflated: Vec::new(),
             skip_below,
         }
     }
@@ -168,7 +172,15 @@ impl Intake {
         if is_below {
             return Ok(Received::Nothing);
         }
-        let received = match event.header.kind {
+        let mut buffer = std::mem::take(&mut self.inflated);
+        let received = self.take_placed(&inflated(event, &mut buffer)?, start, server_started)?;
+        self.inflated = buffer;
+        self.move_boundary();
+        Ok(received)
+    }
+
+    fn take_placed(&mut self, event: &Event<'_>, start: BinlogPosition, server_started: bool) -> Result<Received, Trouble> {
+        Ok(match event.header.kind {
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => Received::Heartbeat,
             kind::ROTATE => Received::Nothing,
             kind::FORMAT_DESCRIPTION => {
@@ -179,17 +191,25 @@ impl Intake {
                 self.previous_gtids(&parse_previous(event.body)?);
                 Received::Nothing
             }
+            // One that the server makes up repeats what it was asked with.
+            mariadb::kind::GTID_LIST => {
+                if !event.header.is_artificial() {
+                    self.previous_gtids(&parse_list(event.body)?);
+                }
+                Received::Nothing
+            }
             _ => {
                 let file_name = self.track.file_name();
                 let place = || Place { start, file_name: Arc::clone(file_name) };
-                match dispatch(&mut self.assembler, &event, place, self.gtids.as_ref())? {
+                // MariaDB's numbers may go back on the server that sent them: only what another one sent is left out.
+                let is_group = event.header.kind == mariadb::kind::GTID;
+                let received = if is_group { self.unseen.as_ref() } else { self.gtids.as_ref() };
+                match dispatch(&mut self.assembler, event, place, received)? {
                     Some(ended) => self.ended(ended)?,
                     None => Received::Nothing,
                 }
             }
-        };
-        self.move_boundary();
-        Ok(received)
+        })
     }
 
     fn is_below_boundary(&mut self) -> bool {
@@ -296,7 +316,11 @@ fn dispatch(
         | kind::IGNORABLE
         | kind::ROWS_QUERY
         | kind::TRANSACTION_CONTEXT
-        | kind::VIEW_CHANGE => Ok(None),
+        | kind::VIEW_CHANGE
+        // The server decrypts what it sends.
+        | mariadb::kind::START_ENCRYPTION
+        | mariadb::kind::ANNOTATE_ROWS
+        | mariadb::kind::BINLOG_CHECKPOINT => Ok(None),
         kind::INCIDENT => Err(Trouble::Lost("the server lost events and says so in its binlog (an incident event)".to_owned())),
         kind::QUERY
         | kind::EXECUTE_LOAD_QUERY
@@ -305,6 +329,7 @@ fn dispatch(
         | kind::GTID
         | kind::ANONYMOUS_GTID
         | kind::GTID_TAGGED
+        | mariadb::kind::GTID
         | kind::XA_PREPARE => assembler.take(event, place, received),
         kind if super::rows::is_rows(kind) => assembler.take(event, place, received),
         _ if event.header.is_ignorable() => Ok(None),

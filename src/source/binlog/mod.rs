@@ -22,6 +22,7 @@ mod group;
 mod gtid;
 mod intake;
 mod json;
+mod mariadb;
 mod open;
 mod payload;
 mod payload_event;

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::change::{Charset, Column, ColumnType, TableSchema};
+use crate::change::{AddressKind, Charset, Column, ColumnType, TableSchema};
 use crate::source::Problem;
 use crate::source::decode::charset::Decoder;
 use crate::source::decode::labels::{hides_letters, is_shown_as};
 
 use super::decimal;
+use super::mariadb::address;
 use super::table_map::{MappedColumn, TableMap, wire_type as w};
 use super::temporal::fraction_bytes;
 use super::text::charset_of;
@@ -60,6 +61,10 @@ pub(super) enum Meaning {
     /// BINARY(n): the zeros at its end are not in the bytes.
     Padded(usize),
     Json,
+    /// The zeros at its end are not in the bytes.
+    Address(AddressKind),
+    /// Of a column declared COMPRESSED.
+    Compressed(Box<Meaning>),
 }
 
 /// One cell of a row.
@@ -79,6 +84,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// The plan of images that have only some of the columns; None where one is missing that is captured.
+    pub(super) fn of_present(&self, is_present: impl Fn(usize) -> bool) -> Option<Self> {
+        let present = self.cells.iter().enumerate().filter(|(index, _)| is_present(*index));
+        let cells: Vec<Cell> = present.map(|(_, cell)| cell.clone()).collect();
+        let captured = cells.iter().filter(|cell| cell.captured.is_some()).count();
+        (captured == self.schema.columns.len()).then(|| Self { schema: Arc::clone(&self.schema), cells })
+    }
+
     /// The captured column of a cell.
     pub(super) fn column(&self, captured: usize) -> Option<&Column> {
         self.schema.columns.get(captured)
@@ -132,7 +145,11 @@ fn cell(mapped: &MappedColumn<'_>, kind: &ColumnType, decoders: &mut Decoders) -
         ColumnType::Set { labels, charset } => return labelled(mapped, w::SET, labels, charset, decoders),
         ColumnType::Json => blob(mapped, w::JSON).map(|extent| (extent, Meaning::Json)),
         ColumnType::Geometry => blob(mapped, w::GEOMETRY).map(|extent| (extent, Meaning::Bytes)),
+        // MariaDB's is a string of bytes.
+        ColumnType::Vector if mapped.kind == w::VARCHAR => binary(mapped, None),
         ColumnType::Vector => blob(mapped, w::VECTOR).map(|extent| (extent, Meaning::Bytes)),
+        ColumnType::Address(kind) => (mapped.kind == w::STRING && mapped.meta == address::width(*kind))
+            .then_some((Extent::Prefixed { bytes: 1, most: usize::from(mapped.meta) }, Meaning::Address(*kind))),
     };
     let (extent, meaning) = found.ok_or_else(|| differs(mapped, kind))?;
     Ok(Cell { extent, meaning, captured: None })
@@ -186,12 +203,18 @@ fn temporal(mapped: &MappedColumn<'_>, kind: &ColumnType) -> Option<(Extent, Mea
 /// Strings of every kind: how long they are.
 fn string_extent(mapped: &MappedColumn<'_>) -> Option<Extent> {
     match mapped.kind {
-        w::STRING | w::VARCHAR | w::VAR_STRING => {
+        w::STRING | w::VARCHAR | w::VARCHAR_COMPRESSED | w::VAR_STRING => {
             Some(Extent::Prefixed { bytes: if mapped.meta > 255 { 2 } else { 1 }, most: usize::from(mapped.meta) })
         }
-        w::TINY_BLOB | w::BLOB | w::MEDIUM_BLOB | w::LONG_BLOB => blob(mapped, mapped.kind),
+        w::TINY_BLOB | w::BLOB | w::BLOB_COMPRESSED | w::MEDIUM_BLOB | w::LONG_BLOB => blob(mapped, mapped.kind),
         _ => None,
     }
+}
+
+/// The meaning of a string's bytes, of which the column may keep another form.
+fn unpacked(mapped: &MappedColumn<'_>, meaning: Meaning) -> Meaning {
+    let is_compressed = matches!(mapped.kind, w::BLOB_COMPRESSED | w::VARCHAR_COMPRESSED);
+    if is_compressed { Meaning::Compressed(Box::new(meaning)) } else { meaning }
 }
 
 fn blob(mapped: &MappedColumn<'_>, kind: u8) -> Option<Extent> {
@@ -202,7 +225,7 @@ fn blob(mapped: &MappedColumn<'_>, kind: u8) -> Option<Extent> {
 fn text(mapped: &MappedColumn<'_>, charset: &Charset, decoders: &mut Decoders) -> Result<Cell, String> {
     let extent = string_extent(mapped).ok_or_else(|| differs(mapped, &ColumnType::Text { charset: charset.clone() }))?;
     check_charset(mapped, charset)?;
-    Ok(Cell { extent, meaning: Meaning::Text(decoder(charset, decoders)?), captured: None })
+    Ok(Cell { extent, meaning: unpacked(mapped, Meaning::Text(decoder(charset, decoders)?)), captured: None })
 }
 
 fn check_charset(mapped: &MappedColumn<'_>, charset: &Charset) -> Result<(), String> {
@@ -232,7 +255,7 @@ fn binary(mapped: &MappedColumn<'_>, fixed: Option<u32>) -> Option<(Extent, Mean
         Some(length) if mapped.kind == w::STRING && u32::from(mapped.meta) == length => {
             Some((extent, Meaning::Padded(usize::from(mapped.meta))))
         }
-        None if mapped.kind != w::STRING => Some((extent, Meaning::Bytes)),
+        None if mapped.kind != w::STRING => Some((extent, unpacked(mapped, Meaning::Bytes))),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Row events: the head that names the table and the columns, then the images one behind another.
 
+use std::sync::Arc;
+
 use crate::change::{Image, Operation, RowSink};
 use crate::source::wire::fields::Fields;
 
@@ -9,15 +11,50 @@ use super::json;
 use super::plan::{Meaning, Plan};
 
 /// The head of a row event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RowsHead {
     pub(super) table_id: u64,
     /// Columns of the images.
     pub(super) width: usize,
-    /// Every column is present in every image.
-    pub(super) full: bool,
+    /// Which columns are there, the same ones in every image.
+    pub(super) present: Present,
     /// Where the images start in the body.
     pub(super) images_at: usize,
+}
+
+/// The columns of an event's images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Present {
+    All,
+    /// A bit for each column.
+    Some(Box<[u8]>),
+    /// The image after lacks other columns than the one before.
+    Differing,
+}
+
+impl Present {
+    fn parse(fields: &mut Fields<'_>, width: usize, images: usize) -> Option<Self> {
+        let first = fields.take(width.div_ceil(8))?;
+        let mut are_alike = true;
+        for _ in 1..images {
+            let other = fields.take(width.div_ceil(8))?;
+            are_alike &= (0..width).all(|index| bit(first, index) == bit(other, index));
+        }
+        Some(match are_alike {
+            false => Self::Differing,
+            true if (0..width).all(|index| bit(first, index)) => Self::All,
+            true => Self::Some(first.into()),
+        })
+    }
+
+    /// How the images are read; None where what is captured is not all there.
+    pub(super) fn plan(&self, whole: &Arc<Plan>) -> Option<Arc<Plan>> {
+        match self {
+            Self::All => Some(Arc::clone(whole)),
+            Self::Some(bits) => whole.of_present(|index| bit(bits, index)).map(Arc::new),
+            Self::Differing => None,
+        }
+    }
 }
 
 /// A row event that carries nothing but the end of its statement names this table.
@@ -51,16 +88,10 @@ impl RowsHead {
             fields.take(extra).or_malformed(WHAT)?;
         }
         let width = fields.length().filter(|width| *width <= 4096).map(|width| width as usize).or_malformed(WHAT)?;
-        let mut full = true;
-        for _ in 0..if operation(event_kind) == Some(Operation::Update) { 2 } else { 1 } {
-            full &= is_full(fields.take(width.div_ceil(8)).or_malformed(WHAT)?, width);
-        }
-        Ok(Self { table_id, width, full, images_at: body.len() - fields.0.len() })
+        let images = if operation(event_kind) == Some(Operation::Update) { 2 } else { 1 };
+        let present = Present::parse(&mut fields, width, images).or_malformed(WHAT)?;
+        Ok(Self { table_id, width, present, images_at: body.len() - fields.0.len() })
     }
-}
-
-fn is_full(bits: &[u8], width: usize) -> bool {
-    (0..width).all(|index| bit(bits, index))
 }
 
 fn bit(bits: &[u8], index: usize) -> bool {

@@ -5,14 +5,18 @@ use std::time::Duration;
 use mysql_common::constants::Command;
 
 use crate::change::GtidSet;
+use crate::source::prepared::prepared_xids;
 use crate::source::wire::WireConnection;
 use crate::source::{Error, Result, Settings};
 
 use super::ddl::NameCase;
 use super::gtid::encode_set;
+use super::mariadb;
 
-/// The server sends heartbeats that carry the whole position.
+/// MySQL: the server sends heartbeats that carry the whole position.
 const FLAG_HEARTBEAT_V2: u16 = 1 << 1;
+/// MariaDB: the server leaves nothing out. The same bit.
+const FLAG_ANNOTATED: u16 = 1 << 1;
 /// Heartbeats that may be missing before the socket counts as dead.
 const HEARTBEATS_MISSED: u32 = 3;
 
@@ -21,6 +25,8 @@ const HEARTBEATS_MISSED: u32 = 3;
 pub(super) struct ServerFacts {
     pub(super) server_uuid: String,
     pub(super) gtids: bool,
+    /// Within a domain numbers only grow (MariaDB's `gtid_strict_mode`): a position says all that came before it.
+    pub(super) gtids_are_strict: bool,
     pub(super) case: NameCase,
 }
 
@@ -44,7 +50,7 @@ pub(super) struct Session {
     status_bytes: usize,
 }
 
-fn setting(settings: &Settings, reason: impl Into<String>, remedy: impl Into<String>) -> Error {
+pub(super) fn setting(settings: &Settings, reason: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::Setting { name: settings.name.clone(), reason: reason.into(), remedy: remedy.into() }
 }
 
@@ -64,16 +70,20 @@ impl Session {
         ] {
             connection.execute(&sql).await?;
         }
+        if connection.is_mariadb() {
+            // We know its GTIDs, and all that came before them.
+            connection.execute("SET @mariadb_slave_capability = 4, @slave_gtid_strict_mode = 1").await?;
+        }
         Ok(Self { connection, silence: settings.heartbeat * HEARTBEATS_MISSED, begins: true, status_bytes: 1 })
     }
 
     /// Asks for the settings and refuses what would make us blind.
     pub(super) async fn facts(&mut self, settings: &Settings) -> Result<ServerFacts> {
+        if self.connection.is_mariadb() {
+            return mariadb::facts::read(&mut self.connection, settings).await;
+        }
         let variables = self.variables().await?;
         let is = |name: &str, value: &str| variables.get(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
-        if variables.get("version").is_some_and(|version| version.to_ascii_lowercase().contains("mariadb")) {
-            return Err(setting(settings, "the server is MariaDB, whose binlog is not read yet", "use MySQL 8.0 or newer"));
-        }
         let on = "start the server with --log-bin (binlogs are on by default since 8.0)";
         for (name, value, remedy) in [
             ("log_bin", "ON", on),
@@ -98,12 +108,13 @@ impl Session {
         Ok(ServerFacts {
             server_uuid: server_uuid.ok_or_else(|| self.connection.failure("the server does not tell its server_uuid"))?,
             gtids: is("gtid_mode", "ON"),
+            gtids_are_strict: true,
             case: if is("lower_case_table_names", "0") { NameCase::Kept } else { NameCase::Lower },
         })
     }
 
     async fn variables(&mut self) -> Result<std::collections::HashMap<String, String>> {
-        const SQL: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', 'log_bin', 'binlog_format', \
+        const SQL: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'log_bin', 'binlog_format', \
                            'binlog_row_image', 'gtid_mode', 'lower_case_table_names', 'log_replica_updates', 'log_slave_updates')";
         let rows = self.connection.query_text(SQL).await?;
         Ok(rows.into_iter().filter_map(|row| Some((text(row.first()?)?, text(row.get(1)?)?))).collect())
@@ -153,21 +164,24 @@ impl Session {
         set.parse().map_err(|error| self.connection.failure(format!("{error}")))
     }
 
+    /// What of `received` the server does not have; MariaDB tells by domain and server.
+    pub(super) async fn missing(&mut self, received: &GtidSet) -> Result<GtidSet> {
+        if !self.connection.is_mariadb() {
+            return Ok(received.subtract(&self.gtid_executed().await?));
+        }
+        let rows = self.connection.query_text("SELECT @@GLOBAL.gtid_binlog_state").await?;
+        let state = rows.first().and_then(|row| row.first()).and_then(text).unwrap_or_default();
+        let missing = mariadb::gtid::missing(received, &state);
+        missing.ok_or_else(|| self.connection.failure(format!("gtid_binlog_state cannot be read: {state:?}")))
+    }
+
     /// The xids of all prepared XA transactions, as the binlog prints them; None without the right to ask.
     pub(super) async fn prepared_xids(&mut self) -> Result<Option<Vec<String>>> {
-        let rows = match self.connection.query_text("XA RECOVER CONVERT XID").await {
-            Ok(rows) => rows,
-            Err(error) => return if self.connection.server_error().is_some() { Ok(None) } else { Err(error) },
-        };
-        let read = |row: &Vec<Option<Vec<u8>>>| {
-            let number = |index: usize| row.get(index).and_then(text).and_then(|text| text.parse::<i64>().ok());
-            let (format, length) = number(0).zip(number(1))?;
-            let hexadecimal = row.get(3).and_then(text)?.trim_start_matches("0x").to_ascii_lowercase();
-            let (global, branch) = hexadecimal.split_at_checked(usize::try_from(length).ok()? * 2)?;
-            Some(format!("X'{global}',X'{branch}',{format}"))
-        };
-        let xids: Option<Vec<String>> = rows.iter().map(read).collect();
-        xids.map(Some).ok_or_else(|| self.connection.failure("the answer to XA RECOVER cannot be read"))
+        match prepared_xids(&mut self.connection).await {
+            Ok(xids) => Ok(Some(xids)),
+            Err(_) if self.connection.server_error().is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts the dump; packets are read from here on.
@@ -180,6 +194,13 @@ impl Session {
                 payload.extend_from_slice(&FLAG_HEARTBEAT_V2.to_le_bytes());
                 payload.extend_from_slice(&settings.server_id.to_le_bytes());
                 payload.extend_from_slice(file_name.as_bytes());
+                Command::COM_BINLOG_DUMP
+            }
+            DumpFrom::Gtids(set) if self.connection.is_mariadb() => {
+                self.connection.execute(&format!("SET @slave_connect_state = '{set}'")).await?;
+                payload.extend_from_slice(&4u32.to_le_bytes());
+                payload.extend_from_slice(&FLAG_ANNOTATED.to_le_bytes());
+                payload.extend_from_slice(&settings.server_id.to_le_bytes());
                 Command::COM_BINLOG_DUMP
             }
             DumpFrom::Gtids(set) => {
@@ -228,7 +249,7 @@ impl Session {
     }
 }
 
-fn text(cell: &Option<Vec<u8>>) -> Option<String> {
+pub(super) fn text(cell: &Option<Vec<u8>>) -> Option<String> {
     cell.as_ref().and_then(|bytes| String::from_utf8(bytes.clone()).ok())
 }
 
@@ -255,8 +276,10 @@ fn dump_error(settings: &Settings, code: u16, message: &str) -> Option<Error> {
     if says("GTID_MODE") {
         return Some(setting(settings, message, "set gtid_mode=ON, or run `binlake rebuild` for the source's tables"));
     }
+    // MariaDB: what we have received is not, or not in this order, in its binlog.
+    let diverged = says("which is not in the master's binlog");
     let purged = says("purged") || says("Could not find first log file name") || says("Could not open log file");
-    let rewritten = says("> file size") || says("greater than file size");
+    let rewritten = says("> file size") || says("greater than file size") || says("impossible position") || diverged;
     let reason = if purged {
         format!("the server no longer has the binlog that is needed next: {message}")
     } else {

@@ -28,6 +28,10 @@ pub(super) mod wire_type {
     pub(in crate::source::binlog) const TIMESTAMP2: u8 = 17;
     pub(in crate::source::binlog) const DATETIME2: u8 = 18;
     pub(in crate::source::binlog) const TIME2: u8 = 19;
+    /// MariaDB: a BLOB or TEXT declared COMPRESSED.
+    pub(in crate::source::binlog) const BLOB_COMPRESSED: u8 = 140;
+    /// MariaDB: a VARCHAR or VARBINARY declared COMPRESSED.
+    pub(in crate::source::binlog) const VARCHAR_COMPRESSED: u8 = 141;
     pub(in crate::source::binlog) const VECTOR: u8 = 242;
     pub(in crate::source::binlog) const JSON: u8 = 245;
     pub(in crate::source::binlog) const NEWDECIMAL: u8 = 246;
@@ -80,7 +84,16 @@ impl MappedColumn<'_> {
     fn is_string(&self) -> bool {
         matches!(
             self.kind,
-            w::STRING | w::VAR_STRING | w::VARCHAR | w::BLOB | w::TINY_BLOB | w::MEDIUM_BLOB | w::LONG_BLOB | w::VECTOR
+            w::STRING
+                | w::VAR_STRING
+                | w::VARCHAR
+                | w::VARCHAR_COMPRESSED
+                | w::BLOB
+                | w::BLOB_COMPRESSED
+                | w::TINY_BLOB
+                | w::MEDIUM_BLOB
+                | w::LONG_BLOB
+                | w::VECTOR
         )
     }
 
@@ -185,13 +198,14 @@ fn read_column<'a>(kind: u8, metadata: &mut Fields<'_>) -> Result<MappedColumn<'
             let [bits, bytes] = metadata.array().or_malformed(WHAT)?;
             (kind, u16::from(bytes) * 8 + u16::from(bits))
         }
-        w::VARCHAR | w::VAR_STRING => (kind, metadata.u16().or_malformed(WHAT)?),
+        w::VARCHAR | w::VARCHAR_COMPRESSED | w::VAR_STRING => (kind, metadata.u16().or_malformed(WHAT)?),
         w::FLOAT
         | w::DOUBLE
         | w::TINY_BLOB
         | w::MEDIUM_BLOB
         | w::LONG_BLOB
         | w::BLOB
+        | w::BLOB_COMPRESSED
         | w::GEOMETRY
         | w::JSON
         | w::VECTOR

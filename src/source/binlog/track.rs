@@ -62,6 +62,11 @@ impl Track {
 
     /// Moves behind an event that stands in the file, and says where it starts.
     pub(super) fn pass(&mut self, header: &Header) -> Result<BinlogPosition, Malformed> {
+        if header.lacks_its_place() {
+            let start = self.position();
+            self.offset += u64::from(header.size);
+            return Ok(start);
+        }
         let end = end_offset(self.offset, header.size, header.end);
         let start = end - u64::from(header.size);
         if start != self.offset && !self.has_gaps {
@@ -120,7 +125,7 @@ impl Track {
             return self.enter(name, offset);
         }
         // The older kind has the low 32 bits only.
-        let is_low = event.header.kind == kind::HEARTBEAT;
+        let is_low = event.header.kind == kind::HEARTBEAT && event.header.end != 0;
         let offset = if is_low { (self.offset & !u64::from(u32::MAX)) | offset } else { offset };
         if offset > self.offset && !self.has_gaps {
             return Err(Malformed(format!("the server is at {offset} and sent nothing behind {}", self.offset)));

@@ -46,17 +46,31 @@ const BINARY_COLLATION: u16 = 63;
 /// How one column's cells are read.
 #[derive(Debug)]
 enum Form {
-    Integer { bits: u8, unsigned: bool },
+    Integer {
+        bits: u8,
+        unsigned: bool,
+    },
     Year,
     Float,
     Double,
-    Decimal { scale: usize },
+    Decimal {
+        scale: usize,
+    },
     Bit,
     Text(Decoder),
-    Enum { decoder: Decoder, labels: Labels },
-    Set { decoder: Decoder, labels: Labels },
-    Json,
-    Bytes { fixed: usize },
+    Enum {
+        decoder: Decoder,
+        labels: Labels,
+    },
+    Set {
+        decoder: Decoder,
+        labels: Labels,
+    },
+    /// Text without a character set of its own.
+    Plain,
+    Bytes {
+        fixed: usize,
+    },
     Date,
     Time,
     Datetime,
@@ -181,10 +195,10 @@ impl Form {
                 known(members.is_empty() || members.split(',').all(|label| labels.contain(label)), members)?;
                 sink.text(members)?;
             }
-            Self::Json => {
+            Self::Plain => {
                 let bytes = fields.string().ok_or_else(short)?;
                 let text =
-                    std::str::from_utf8(bytes).map_err(|error| Refusal::Value(format!("JSON that is no UTF-8: {error}")))?;
+                    std::str::from_utf8(bytes).map_err(|error| Refusal::Value(format!("text that is no UTF-8: {error}")))?;
                 sink.text(text)?;
             }
             Self::Bytes { fixed } => {
@@ -326,7 +340,7 @@ fn form(kind: &ColumnType) -> Result<Form, String> {
         ColumnType::Text { charset } => Form::Text(decoder(charset)?),
         ColumnType::Enum { labels, charset } => Form::Enum { decoder: decoder(charset)?, labels: Labels::new(labels, charset) },
         ColumnType::Set { labels, charset } => Form::Set { decoder: decoder(charset)?, labels: Labels::new(labels, charset) },
-        ColumnType::Json => Form::Json,
+        ColumnType::Json | ColumnType::Address(_) => Form::Plain,
         ColumnType::Binary { fixed } => Form::Bytes { fixed: fixed.map_or(0, |length| length as usize) },
         ColumnType::Geometry | ColumnType::Vector => Form::Bytes { fixed: 0 },
         ColumnType::Date => Form::Date,
@@ -358,6 +372,9 @@ fn check(column: &Column, definition: &ColumnDefinition) -> Result<(), String> {
         (ColumnType::Text { charset }, _) => string && of_charset(definition.collation, charset),
         (ColumnType::Enum { charset, .. }, kind::STRING) => listed == ENUM_FLAG && of_charset(definition.collation, charset),
         (ColumnType::Set { charset, .. }, kind::STRING) => listed == SET_FLAG && of_charset(definition.collation, charset),
+        // MariaDB announces them as strings: UUID, INET4, INET6 and its VECTOR.
+        (ColumnType::Address(_), _) => string,
+        (ColumnType::Vector, kind::BLOB | kind::VAR_STRING | kind::STRING) => string && definition.collation == BINARY_COLLATION,
         (ColumnType::Binary { fixed }, _) => {
             string && definition.collation == BINARY_COLLATION && fixed.is_none_or(|length| definition.length == length)
         }

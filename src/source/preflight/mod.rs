@@ -3,6 +3,7 @@
 //! Values are judged by pure functions in [`settings`] and [`replication`]; rights are tried out ([`rights`]) rather than read
 //! from grants, which roles and wildcards make ambiguous.
 
+mod mariadb;
 mod replication;
 mod rights;
 mod settings;
@@ -26,7 +27,11 @@ pub(super) async fn preflight(control: &mut Control, tables: &[(TableName, Table
     let traits = ServerTraits::read(control).await?;
     let variables = settings::Variables::read(control).await?;
     let mut findings = settings::judge(&variables, &identity, control.settings());
-    let rights = rights::try_out(control, &identity, variables.is_on("log_bin")).await?;
+    let rights = if control.is_mariadb() {
+        mariadb::try_out(control).await?
+    } else {
+        rights::try_out(control, &identity, variables.is_on("log_bin")).await?
+    };
     findings.extend(rights.findings);
     let names: Vec<TableName> = tables.iter().map(|(name, _)| super::schema::in_case(name, traits.lower_case_names)).collect();
     findings.extend(replication::clients(control.settings(), rights.clients.as_deref()));

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::{broken, fine, risky};
+use super::{broken, fine, mariadb, risky};
 use crate::source::control::Control;
 use crate::source::identity::version_numbers;
-use crate::source::{Finding, Identity, Result, Settings};
+use crate::source::{Finding, Flavor, Identity, Result, Settings};
 
 /// What is asked for. Those that a server does not have are absent.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 28] = [
     "version",
     "server_id",
     "log_bin",
@@ -23,6 +23,10 @@ const NAMES: [&str; 24] = [
     "binlog_expire_logs_auto_purge",
     "expire_logs_days",
     "gtid_mode",
+    "gtid_strict_mode",
+    "binlog_optimize_thread_scheduling",
+    "log_bin_compress",
+    "encrypt_binlog",
     "sync_binlog",
     "innodb_flush_log_at_trx_commit",
     "lower_case_table_names",
@@ -74,6 +78,9 @@ impl Variables {
 
 /// Judges them all.
 pub(super) fn judge(variables: &Variables, identity: &Identity, settings: &Settings) -> Vec<Finding> {
+    if identity.flavor == Flavor::Mariadb {
+        return mariadb::judge(variables, identity, settings);
+    }
     let mut findings = vec![version(&identity.version)];
     findings.extend(binlog(variables));
     findings.extend([row_metadata(variables), value_options(variables), gtids(variables), retention(variables)]);
@@ -107,7 +114,7 @@ fn expect(variables: &Variables, name: &str, wanted: &str, why: &str, remedy: &s
     }
 }
 
-fn binlog(variables: &Variables) -> [Finding; 3] {
+pub(super) fn binlog(variables: &Variables) -> [Finding; 3] {
     [
         expect(variables, "log_bin", "ON", "the server writes no binlog", "start the server with --log-bin and a --server-id"),
         expect(
@@ -127,7 +134,7 @@ fn binlog(variables: &Variables) -> [Finding; 3] {
     ]
 }
 
-fn row_metadata(variables: &Variables) -> Finding {
+pub(super) fn row_metadata(variables: &Variables) -> Finding {
     const NAME: &str = "binlog_row_metadata";
     match variables.get(NAME) {
         Some("FULL") => fine(NAME, "FULL"),
@@ -165,7 +172,7 @@ fn gtids(variables: &Variables) -> Finding {
     }
 }
 
-fn retention(variables: &Variables) -> Finding {
+pub(super) fn retention(variables: &Variables) -> Finding {
     let name = "binlog_expire_logs_seconds";
     let days = variables.number("expire_logs_days").unwrap_or(0).saturating_mul(DAY_SECONDS);
     let seconds = variables.number(name).filter(|seconds| *seconds > 0).unwrap_or(days);
@@ -182,7 +189,7 @@ fn retention(variables: &Variables) -> Finding {
     fine(name, format!("the binlog is kept for {} h", seconds / 3600))
 }
 
-fn durability(variables: &Variables) -> [Finding; 2] {
+pub(super) fn durability(variables: &Variables) -> [Finding; 2] {
     let durable = |name: &str, why: &str| match variables.get(name) {
         Some("1") => fine(name, "1"),
         value => risky(name, format!("{}: {why}", value.unwrap_or("not there")), format!("SET PERSIST {name} = 1")),
@@ -199,7 +206,7 @@ fn durability(variables: &Variables) -> [Finding; 2] {
     ]
 }
 
-fn commits(variables: &Variables) -> Vec<Finding> {
+pub(super) fn commits(variables: &Variables) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(value) = variables.get("binlog_order_commits") {
         findings.push(fine("binlog_order_commits", value));
@@ -214,7 +221,7 @@ fn commits(variables: &Variables) -> Vec<Finding> {
     findings
 }
 
-fn own_server_id(variables: &Variables, settings: &Settings) -> Finding {
+pub(super) fn own_server_id(variables: &Variables, settings: &Settings) -> Finding {
     let ours = settings.server_id;
     match variables.number("server_id") {
         Some(server) if server == u64::from(ours) => broken(
@@ -227,13 +234,13 @@ fn own_server_id(variables: &Variables, settings: &Settings) -> Finding {
     }
 }
 
-fn names(variables: &Variables) -> Finding {
+pub(super) fn names(variables: &Variables) -> Finding {
     let value = variables.get("lower_case_table_names").unwrap_or("0");
     let meaning = if value == "0" { "names are told apart by case" } else { "names are kept in lower case" };
     fine("lower_case_table_names", format!("{value}: {meaning}"))
 }
 
-fn zone(variables: &Variables) -> Finding {
+pub(super) fn zone(variables: &Variables) -> Finding {
     let zone = match variables.get("time_zone") {
         Some("SYSTEM") | None => variables.get("system_time_zone").unwrap_or("SYSTEM"),
         Some(zone) => zone,

@@ -79,6 +79,34 @@ fn what_is_a_risk_is_a_warning() {
 }
 
 #[test]
+fn a_mariadb_is_judged_by_its_own_variables() {
+    let mariadb = Identity { flavor: Flavor::Mariadb, ..identity("11.8.9-MariaDB-log") };
+    let good =
+        [("gtid_strict_mode", "ON"), ("binlog_optimize_thread_scheduling", "ON"), ("binlog_expire_logs_seconds", "864000")];
+    let shared = GOOD.iter().filter(|(name, _)| !name.contains("gtid") && !name.contains("expire"));
+    let worst = |changes: &[(&str, &str)]| {
+        let mut pairs: Vec<(&str, &str)> = shared.clone().copied().chain(good).collect();
+        pairs.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        pairs.extend(changes);
+        let findings = judge(&Variables::of(&pairs), &mariadb, &settings(1, "root", ""));
+        assert!(findings.iter().all(|finding| !finding.remedy.as_deref().unwrap_or_default().contains("PERSIST")));
+        let bad = findings.into_iter().filter(|finding| finding.severity != Severity::Ok);
+        bad.map(|finding| (finding.subject, finding.severity)).collect::<Vec<_>>()
+    };
+    assert_eq!(worst(&[]), []);
+    for (name, value, severity) in [
+        ("gtid_strict_mode", "OFF", Severity::Warning),
+        ("binlog_row_metadata", "NO_LOG", Severity::Warning),
+        ("sync_binlog", "0", Severity::Warning),
+        ("binlog_optimize_thread_scheduling", "OFF", Severity::Error),
+        ("binlog_row_image", "FULL_NODUP", Severity::Error),
+        ("binlog_format", "MIXED", Severity::Error),
+    ] {
+        assert_eq!(worst(&[(name, value)]), one(name, severity), "{name}={value}");
+    }
+}
+
+#[test]
 fn retention_is_read_from_either_variable() {
     assert_eq!(worst(&[("binlog_expire_logs_seconds", "0")]), []);
     assert_eq!(worst(&[("binlog_expire_logs_seconds", "60"), ("binlog_expire_logs_auto_purge", "OFF")]), []);

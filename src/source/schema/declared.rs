@@ -1,6 +1,6 @@
 //! `information_schema.columns.COLUMN_TYPE` read exactly: `decimal(10,2) unsigned`, `enum('it''s','a,b')`.
 
-use crate::change::{Charset, ColumnType};
+use crate::change::{AddressKind, Charset, ColumnType};
 
 /// Reads a declared type. `charset` is `CHARACTER_SET_NAME`.
 ///
@@ -48,6 +48,9 @@ pub(in crate::source) fn column_type(declared: &str, charset: Option<&str>) -> R
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geomcollection" | "geometrycollection" => Ok(ColumnType::Geometry),
         "vector" => Ok(ColumnType::Vector),
+        "uuid" => Ok(ColumnType::Address(AddressKind::Uuid)),
+        "inet4" => Ok(ColumnType::Address(AddressKind::Inet4)),
+        "inet6" => Ok(ColumnType::Address(AddressKind::Inet6)),
         _ => Err(format!("the type {declared} is not supported")),
     }
 }
@@ -160,8 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn mariadbs_own_types_and_its_notes_are_read() {
+        assert_eq!(column_type("inet6", None), Ok(ColumnType::Address(AddressKind::Inet6)));
+        assert_eq!(column_type("uuid", None), Ok(ColumnType::Address(AddressKind::Uuid)));
+        assert_eq!(kind("varchar(300) /*M!100301 COMPRESSED*/"), ColumnType::Text { charset: Charset("utf8mb4".to_owned()) });
+        assert_eq!(kind("blob /*M!100301 COMPRESSED*/"), ColumnType::Binary { fixed: None });
+        assert_eq!(kind("bigint(20) unsigned /* any */"), ColumnType::Integer { bits: 64, unsigned: true });
+    }
+
+    #[test]
     fn what_mysql_does_not_have_is_refused_by_name() {
-        assert_eq!(column_type("inet6", None), Err("the type inet6 is not supported".to_owned()));
+        assert_eq!(column_type("xmltype", None), Err("the type xmltype is not supported".to_owned()));
         assert!(column_type("decimal(300,2)", None).is_err());
     }
 }

@@ -51,6 +51,8 @@ pub(in crate::source) struct IndexFacts {
     pub columns: Vec<Option<String>>,
     /// A part holds only the beginning of its column.
     pub prefixed: bool,
+    /// `INDEX_TYPE` is HASH.
+    pub hashed: bool,
 }
 
 /// Reads one table; None where there is none of this name that we may see.
@@ -98,7 +100,7 @@ fn cell(control: &Control, row: &Answer, name: &str) -> Result<String> {
     row.text(name).map(str::to_owned).ok_or_else(|| Error::Setting {
         name: control.settings().name.clone(),
         reason: format!("information_schema answers without {name}"),
-        remedy: "give the url of a MySQL server, version 8.0, 8.4 or 9".to_owned(),
+        remedy: "give the url of a MySQL server, version 8.0, 8.4 or 9, or of a MariaDB server, version 10.11 or 11.8".to_owned(),
     })
 }
 
@@ -134,6 +136,7 @@ async fn unique_keys(control: &mut Control, place: &str) -> Result<Vec<IndexFact
         if let Some(key) = keys.last_mut() {
             key.columns.push(row.text("COLUMN_NAME").map(str::to_owned));
             key.prefixed |= row.text("SUB_PART").is_some();
+            key.hashed |= row.text("INDEX_TYPE") == Some("HASH");
         }
     }
     Ok(keys)

@@ -18,19 +18,20 @@ use super::control::{Answer, Control, identifier};
 use super::decode::{charset, labels};
 use super::identity::ServerTraits;
 use super::{Error, Problem, Result, TableOptions};
-use crate::change::{Column, ColumnType, KeyKind, TableName, TableSchema};
+use crate::change::{Column, ColumnType, Generated, KeyKind, TableName, TableSchema};
 
 /// Columns that a changelog table adds.
 const RESERVED: [&str; 6] = ["_op", "_ts_ms", "_gtid", "_file", "_pos", "_row"];
 /// Engines that write no row events of their own, or somebody else's.
 const REFUSED_ENGINES: [&str; 5] = ["BLACKHOLE", "FEDERATED", "NDBCLUSTER", "NDB", "MRG_MYISAM"];
 
-/// Every base table of every user database.
+/// Every base table of every user database; MariaDB's system-versioned tables as well, so that a pattern that means one is told that
+/// it is refused.
 pub(super) async fn tables(control: &mut Control) -> Result<Vec<TableName>> {
     let lower_case = ServerTraits::read(control).await?.lower_case_names;
     let rows = control
         .rows(
-            "SELECT table_schema AS d, table_name AS t FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND \
+            "SELECT table_schema AS d, table_name AS t FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND \
              table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema', 'ndbinfo')",
         )
         .await?;
@@ -121,6 +122,12 @@ pub(super) fn capture(
     traits: &ServerTraits,
 ) -> std::result::Result<TableSchema, Vec<Problem>> {
     let mut problems = Vec::new();
+    if facts.table_type == "SYSTEM VERSIONED" {
+        return Err(vec![Problem {
+            reason: "it is system-versioned: its rows of the past cannot be told from those of today".to_owned(),
+            remedy: "leave the table out, or ALTER TABLE … DROP SYSTEM VERSIONING".to_owned(),
+        }]);
+    }
     if facts.table_type != "BASE TABLE" {
         return Err(vec![Problem {
             reason: format!("it is a {}, not a base table", facts.table_type),
@@ -138,6 +145,10 @@ pub(super) fn capture(
     problems.extend(unknown_exclusions(facts, options));
     let (columns, physical) = columns(facts, options, &mut problems);
     problems.extend(names(&columns));
+    problems.extend(hidden_columns(facts, traits));
+    if traits.leaves_out_generated {
+        problems.extend(columns.iter().filter(|column| column.generated != Generated::No).map(unlogged));
+    }
     if !traits.names_labels {
         problems.extend(columns.iter().filter(|column| hides_letters(&column.kind)).map(unreadable_labels));
     }
@@ -183,6 +194,28 @@ pub(super) async fn unwritten_cascades(
         }
     }
     Ok(found)
+}
+
+/// The binlog's rows have a column that `information_schema` does not show, and no image could be walked.
+fn hidden_columns(facts: &TableFacts, traits: &ServerTraits) -> Vec<Problem> {
+    if !traits.hides_hash_columns || facts.engine.eq_ignore_ascii_case("MEMORY") {
+        return Vec::new();
+    }
+    let problem = |key: &facts::IndexFacts| Problem {
+        reason: format!("its constraint {} is UNIQUE by a hash, which is a hidden column of the table", key.name),
+        remedy: format!("ALTER TABLE … DROP KEY {}, or limit it to a length that an index can hold", identifier(&key.name)),
+    };
+    facts.unique_keys.iter().filter(|key| key.hashed).map(problem).collect()
+}
+
+fn unlogged(column: &Column) -> Problem {
+    Problem {
+        reason: format!(
+            "column {} is generated, and this server leaves it out of the images of updates and deletes",
+            column.name
+        ),
+        remedy: format!("columns: {{exclude: [{}]}}", column.name),
+    }
 }
 
 fn is_excluded(options: &TableOptions, name: &str) -> bool {

@@ -75,7 +75,7 @@ pub(super) fn indexed(schema: &TableSchema) -> String {
 }
 
 async fn estimates(connection: &mut WireConnection, schema: &TableSchema) -> Result<(u64, u64)> {
-    if !connection.server_version().contains("MariaDB") {
+    if !connection.is_mariadb() {
         // Else they may be a day old.
         connection.execute("SET SESSION information_schema_stats_expiry = 0").await?;
     }
@@ -183,6 +183,7 @@ async fn rows_seen(connection: &mut WireConnection, schema: &TableSchema, column
     let condition = sql::range(&[column], range);
     let statement = format!("EXPLAIN FORMAT=TRADITIONAL SELECT {name} FROM {}{hint}{condition}", sql::table(schema));
     let rows = connection.query_text(&statement).await.map_err(|error| session::on_table(connection, schema, error))?;
-    // id, select_type, table, partitions, type, possible_keys, key, key_len, ref, rows; NULL where nothing can match.
-    Ok(rows.first().and_then(|row| row.get(9)?.as_deref()).and_then(parse).unwrap_or(0))
+    let place = connection.columns().iter().position(|column| column.name == "rows");
+    // NULL where nothing can match.
+    Ok(place.and_then(|place| rows.first()?.get(place)?.as_deref()).and_then(parse).unwrap_or(0))
 }

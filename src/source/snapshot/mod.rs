@@ -13,6 +13,7 @@
 //! - [`flushed`] is sampled on the same server after the last row: what was read has been flushed, so it lies below.
 
 mod chunks;
+mod mariadb;
 mod read;
 mod sample;
 mod session;

@@ -1,7 +1,7 @@
 //! The flushed end of a server's binlog: an upper bound of all that it shows.
 
 use crate::source::wire::WireConnection;
-use crate::source::{Error, Result, Sample, Settings};
+use crate::source::{Error, Result, Sample, Settings, identity::server_uuid};
 
 /// The flushed position of the server that answers, sampled now.
 pub async fn flushed(settings: &Settings) -> Result<Sample> {
@@ -13,7 +13,11 @@ pub async fn flushed(settings: &Settings) -> Result<Sample> {
 pub(super) async fn sample(connection: &mut WireConnection, settings: &Settings) -> Result<Sample> {
     let server_uuid = server_uuid(connection).await?;
     // MySQL renamed the statement in 8.2 and dropped the old name in 8.4; MariaDB has the old one.
-    let statement = if renamed(connection.server_version()) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    let statement = if !connection.is_mariadb() && renamed(connection.server_version()) {
+        "SHOW BINARY LOG STATUS"
+    } else {
+        "SHOW MASTER STATUS"
+    };
     let rows = connection.query_text(statement).await?;
     let Some([Some(name), Some(offset), ..]) = rows.first().map(Vec::as_slice) else {
         return Err(Error::Setting {
@@ -31,15 +35,6 @@ pub(super) async fn sample(connection: &mut WireConnection, settings: &Settings)
     }
 }
 
-/// `@@server_uuid`.
-pub(super) async fn server_uuid(connection: &mut WireConnection) -> Result<String> {
-    let rows = connection.query_text("SELECT @@server_uuid").await?;
-    match rows.first().and_then(|row| row.first()) {
-        Some(Some(uuid)) => Ok(String::from_utf8_lossy(uuid).into_owned()),
-        _ => Err(connection.failure("the server did not tell its server_uuid")),
-    }
-}
-
 /// The number in a binlog file's name.
 pub(super) fn file_number(name: &str) -> Option<u64> {
     name.rsplit_once('.')?.1.parse().ok()
@@ -48,7 +43,7 @@ pub(super) fn file_number(name: &str) -> Option<u64> {
 fn renamed(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    (major, minor) >= (8, 2) && !version.contains("MariaDB")
+    (major, minor) >= (8, 2)
 }
 
 #[cfg(test)]
@@ -57,9 +52,7 @@ mod tests {
 
     #[test]
     fn the_statement_follows_the_version_and_the_file_its_number() {
-        for (version, expected) in
-            [("9.7.4", true), ("8.4.0-log", true), ("8.0.36", false), ("5.7.44", false), ("11.4.2-MariaDB", false)]
-        {
+        for (version, expected) in [("9.7.4", true), ("8.4.0-log", true), ("8.0.36", false), ("5.7.44", false)] {
             assert_eq!(renamed(version), expected, "{version}");
         }
         assert_eq!(file_number("my.log-bin.1000000"), Some(1_000_000));

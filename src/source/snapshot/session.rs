@@ -2,10 +2,9 @@
 
 use crate::change::{ColumnType, TableSchema};
 use crate::source::wire::WireConnection;
-use crate::source::{Error, Result, Settings};
+use crate::source::{Error, Result, Settings, identity::server_uuid};
 
-use super::sample::server_uuid;
-use super::sql;
+use super::{mariadb, sql};
 
 /// What is set, and what it must read back as. A global READ UNCOMMITTED would load rows that never were, a global
 /// `sql_select_limit` would end a chunk early, `PAD_CHAR_TO_FULL_LENGTH` would change values.
@@ -41,7 +40,8 @@ pub(super) async fn open(settings: &Settings, expected: Option<&str>) -> Result<
     // A reader never waits long behind an ALTER, and never makes others wait behind it: the server gives up before we do.
     let lock_wait = (settings.timeout.as_secs() / 2).max(1).to_string();
     let lock_wait_timeout = [("lock_wait_timeout", lock_wait.as_str(), Some(lock_wait.as_str()))];
-    let variables: Vec<_> = VARIABLES.iter().copied().chain(lock_wait_timeout).collect();
+    let own = if connection.is_mariadb() { mariadb::VARIABLES } else { VARIABLES };
+    let variables: Vec<_> = own.iter().copied().chain(lock_wait_timeout).collect();
     let assignments: Vec<String> = variables.iter().map(|(name, value, _)| format!("@@SESSION.{name} = {value}")).collect();
     connection.execute(&format!("SET {}", assignments.join(", "))).await?;
     let names: Vec<String> = variables.iter().map(|(name, _, _)| format!("@@SESSION.{name}")).collect();

@@ -95,6 +95,10 @@ fn literal(column: &Column, cell: &[u8]) -> Option<String> {
             let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b' '));
             (plain && !text.is_empty()).then(|| format!("'{text}'"))
         }
+        ColumnType::Address(_) => {
+            let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'-' | b':' | b'.'));
+            (plain && !text.is_empty()).then(|| format!("'{text}'"))
+        }
         ColumnType::Json | ColumnType::Geometry | ColumnType::Vector => None,
     }
 }

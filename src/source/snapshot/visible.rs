@@ -2,7 +2,8 @@
 //!
 //! A server sends a transaction's events, and moves its binlog position, before the storage engine commits it: a SELECT made at
 //! once may miss rows that `since` covers, and nothing would ever bring them. `gtid_executed` names only what is committed, and
-//! `performance_schema.log_status` is one consistent cut of both; where neither can be had, a margin is waited.
+//! `performance_schema.log_status` is one consistent cut of both; where neither can be had, a margin is waited. MariaDB tells what
+//! a consistent snapshot shows ([`super::mariadb`]).
 //! XA transactions write their rows when they are prepared and show them when they commit, so those that were prepared before
 //! are waited for as well.
 
@@ -11,13 +12,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::source::prepared::prepared_xids;
 use crate::source::wire::WireConnection;
-use crate::source::{Checkpoint, Error, Result, Settings, Visible};
+use crate::source::{Checkpoint, Error, Result, Settings, Visible, identity::server_uuid};
 use crate::trial::{Mistake, planted};
 
-use super::sample::{file_number, server_uuid};
+use super::mariadb;
+use super::sample::file_number;
 
-const POLL: Duration = Duration::from_millis(100);
+pub(super) const POLL: Duration = Duration::from_millis(100);
 /// Measured: 10 ms were enough under load; this is no proof, only a margin.
 const MARGIN: Duration = Duration::from_secs(2);
 /// Access denied for want of a dynamic privilege.
@@ -36,6 +39,13 @@ pub async fn wait_visible(settings: &Settings, since: &Checkpoint, timeout: Dura
     let deadline = Instant::now() + timeout;
     let mut connection = WireConnection::connect(settings).await?;
     let server_uuid = server_uuid(&mut connection).await?;
+    if connection.is_mariadb() {
+        let by = mariadb::wait_visible(&mut connection, settings, since, &server_uuid, timeout).await?;
+        if !planted(Mistake::XaPreparedBeforeSince) {
+            wait_prepared(&mut connection, settings, deadline, timeout).await?;
+        }
+        return Ok(Visible { server_uuid, by: by.to_owned() });
+    }
     let gtid_mode = scalar(&mut connection, "SELECT @@GLOBAL.gtid_mode").await?;
     let by = match &since.gtids {
         Some(gtids) if gtid_mode == "ON" => {
@@ -69,7 +79,7 @@ async fn scalar(connection: &mut WireConnection, statement: &str) -> Result<Stri
     }
 }
 
-fn expired(settings: &Settings, what: String, timeout: Duration) -> Error {
+pub(super) fn expired(settings: &Settings, what: String, timeout: Duration) -> Error {
     Error::Timeout { name: settings.name.clone(), what, seconds: timeout.as_secs() }
 }
 
@@ -136,29 +146,19 @@ async fn wait_prepared(connection: &mut WireConnection, settings: &Settings, dea
     Ok(())
 }
 
-/// The xids that are prepared, as XA COMMIT takes them.
+/// The xids that are prepared.
 async fn prepared(connection: &mut WireConnection, settings: &Settings) -> Result<BTreeSet<String>> {
-    let rows = match connection.query_text("XA RECOVER CONVERT XID").await {
-        Ok(rows) => rows,
+    match prepared_xids(connection).await {
+        Ok(xids) => Ok(xids.into_iter().collect()),
         Err(_) if connection.server_error().is_some_and(|error| matches!(error.code, XA_DENIED | PRIVILEGE_NEEDED)) => {
             let account = connection.account().unwrap_or("binlake's user").to_owned();
-            return Err(Error::Refused {
+            Err(Error::Refused {
                 name: settings.name.clone(),
                 address: format!("{}:{}", settings.host, settings.port),
                 reason: "the user may not see prepared XA transactions (XA RECOVER)".to_owned(),
                 remedy: format!("GRANT XA_RECOVER_ADMIN ON *.* TO {account}"),
-            });
+            })
         }
-        Err(error) => return Err(error),
-    };
-    let xids: Option<BTreeSet<String>> = rows.iter().map(|row| xid(row)).collect();
-    xids.ok_or_else(|| connection.failure("XA RECOVER gave an xid that cannot be read"))
-}
-
-/// `X'gtrid',X'bqual',format` from format, both lengths in bytes, and the data as `0x…`.
-fn xid(row: &[Option<Vec<u8>>]) -> Option<String> {
-    let text = |place: usize| std::str::from_utf8(row.get(place)?.as_deref()?).ok();
-    let digits = text(3)?.strip_prefix("0x")?;
-    let (gtrid, bqual) = digits.split_at_checked(text(1)?.parse::<usize>().ok()?.checked_mul(2)?)?;
-    Some(format!("X'{}',X'{}',{}", gtrid.to_lowercase(), bqual.to_lowercase(), text(0)?))
+        Err(error) => Err(error),
+    }
 }

@@ -24,6 +24,7 @@ const ROUNDS_MAX: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Greeting {
     pub(super) version: String,
+    pub(super) is_mariadb: bool,
     pub(super) connection_id: u32,
     capabilities: CapabilityFlags,
     plugin: String,
@@ -51,7 +52,17 @@ impl Greeting {
         let capabilities = CapabilityFlags::from_bits_truncate(u32::from(lower) | u32::from(upper) << 16);
         // The zero byte behind the name is missing in some servers.
         let plugin = fields.0.split(|byte| *byte == 0).next().unwrap_or_default();
-        Some(Self { version, connection_id, capabilities, plugin: String::from_utf8_lossy(plugin).into_owned(), nonce })
+        // MariaDB tells itself from MySQL by this flag, whatever its version is made to say.
+        let is_mariadb =
+            !capabilities.contains(CapabilityFlags::CLIENT_LONG_PASSWORD) || version.to_ascii_lowercase().contains("mariadb");
+        Some(Self {
+            version,
+            is_mariadb,
+            connection_id,
+            capabilities,
+            plugin: String::from_utf8_lossy(plugin).into_owned(),
+            nonce,
+        })
     }
 }
 
@@ -63,8 +74,7 @@ pub(super) async fn authenticate(channel: &mut Channel) -> Result<Greeting> {
         return Err(error.error(channel.settings(), None));
     }
     let greeting = Greeting::parse(packet).ok_or_else(|| channel.failure("what answers is not a MySQL server"))?;
-    let mut wanted = CapabilityFlags::CLIENT_LONG_PASSWORD
-        | CapabilityFlags::CLIENT_LONG_FLAG
+    let mut wanted = CapabilityFlags::CLIENT_LONG_FLAG
         | CapabilityFlags::CLIENT_PROTOCOL_41
         | CapabilityFlags::CLIENT_TRANSACTIONS
         | CapabilityFlags::CLIENT_SECURE_CONNECTION
@@ -72,6 +82,8 @@ pub(super) async fn authenticate(channel: &mut Channel) -> Result<Greeting> {
     if !greeting.capabilities.contains(wanted) {
         return Err(channel.failure(format!("server version {} is too old: it lacks protocol capabilities", greeting.version)));
     }
+    // Every client sets it; MariaDB takes its absence for a promise of more than we speak.
+    wanted |= CapabilityFlags::CLIENT_LONG_PASSWORD;
     let optional = CapabilityFlags::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA | CapabilityFlags::CLIENT_CONNECT_ATTRS;
     wanted |= greeting.capabilities & optional;
     if let Some(client) = tls::Client::new(channel.settings())? {
@@ -150,7 +162,7 @@ async fn prove(channel: &mut Channel, greeting: &Greeting, silence: Duration) ->
                 let name = fields.terminated().map(|name| String::from_utf8_lossy(name).into_owned());
                 plugin = name.unwrap_or_else(|| "mysql_old_password".to_owned());
                 nonce = fields.0.get(..NONCE_BYTES.min(fields.0.len())).unwrap_or_default().to_vec();
-                let answer = switched(channel, &plugin, &password, &nonce)?;
+                let answer = switched(channel, greeting.is_mariadb, &plugin, &password, &nonce)?;
                 channel.write(&answer).await?;
             }
             Some(0x01) => match fields.0 {
@@ -173,7 +185,7 @@ async fn prove(channel: &mut Channel, greeting: &Greeting, silence: Duration) ->
 }
 
 /// The first answer for a plugin that the server switched to.
-fn switched(channel: &Channel, plugin: &str, password: &str, nonce: &[u8]) -> Result<Vec<u8>> {
+fn switched(channel: &Channel, is_mariadb: bool, plugin: &str, password: &str, nonce: &[u8]) -> Result<Vec<u8>> {
     match plugin {
         "caching_sha2_password" | "mysql_native_password" => Ok(scramble(plugin, password, nonce)),
         "sha256_password" if password.is_empty() => Ok(vec![0]),
@@ -183,10 +195,15 @@ fn switched(channel: &Channel, plugin: &str, password: &str, nonce: &[u8]) -> Re
         "mysql_clear_password" if channel.is_encrypted() => Ok(clear(password)),
         _ => {
             let user = &channel.settings().user;
+            let remedy = if is_mariadb {
+                format!("ALTER USER '{user}'@'%' IDENTIFIED VIA mysql_native_password USING PASSWORD('…')")
+            } else {
+                format!("ALTER USER '{user}'@'%' IDENTIFIED WITH caching_sha2_password BY '…'")
+            };
             let encrypted = if channel.is_encrypted() { "" } else { " without TLS" };
             Err(channel.refused(
                 format!("the account of user {user} authenticates by {plugin}, which binlake does not speak{encrypted}"),
-                format!("ALTER USER '{user}'@'%' IDENTIFIED WITH caching_sha2_password BY '…'"),
+                remedy,
             ))
         }
     }

@@ -47,6 +47,7 @@ pub struct WireConnection {
     channel: Channel,
     state: State,
     version: String,
+    is_mariadb: bool,
     connection_id: u32,
     /// `'user'@'host'` as the server matched it.
     account: Option<String>,
@@ -86,6 +87,7 @@ impl WireConnection {
         let mut connection = Self {
             channel,
             state: State::Idle,
+            is_mariadb: greeting.is_mariadb,
             version: greeting.version,
             connection_id: greeting.connection_id,
             account: None,
@@ -105,6 +107,11 @@ impl WireConnection {
     /// The server's version as it greets.
     pub fn server_version(&self) -> &str {
         &self.version
+    }
+
+    /// Whether the server is MariaDB.
+    pub fn is_mariadb(&self) -> bool {
+        self.is_mariadb
     }
 
     /// `CONNECTION_ID()`.

@@ -3,6 +3,7 @@
 //! Every writer is a connection with dice of its own. A transaction is one to six statements on any of the tables, ended by COMMIT,
 //! ROLLBACK, a partial rollback to a savepoint, or as an XA transaction. What MySQL refuses (a duplicate key, a deadlock) is part of it.
 
+mod mariadb;
 mod tables;
 mod types;
 
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::server::{Address, Server};
 
-pub(crate) use tables::{SHAPES, Shape};
+pub(crate) use tables::{MARIADB_SHAPES, SHAPES, Shape};
 
 /// Writers at the same time.
 const WRITERS: u64 = 4;
@@ -180,8 +181,8 @@ impl Writer {
             Err(mysql_async::Error::Server(error)) => match error.code {
                 // Duplicate key, no parent row, a child row, too long a cascade: the statement alone is undone.
                 1062 | 1451 | 1452 | 6575 => Outcome::Refused,
-                // Lock wait, deadlock, and what an XA transaction says afterwards.
-                1205 | 1213 | 1402 | 1613 | 1614 => Outcome::Beaten,
+                // A row that changed since the snapshot (MariaDB), lock wait, deadlock, and what an XA transaction says afterwards.
+                1020 | 1205 | 1213 | 1402 | 1613 | 1614 => Outcome::Beaten,
                 // The server is shutting down, and has interrupted what was running.
                 1053 | 1317 if self.hardy => {
                     self.come_back().await;

@@ -1,24 +1,26 @@
 //! The tables that the writers change: every kind of key, and a table of every type.
 
+use std::sync::LazyLock;
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::types::{TYPES, TYPES_COLUMNS, types};
 
 /// A table and how its rows are made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
     pub(crate) create: &'static str,
     /// Key columns; for a table without a key, those that its rows are found by.
-    keys: &'static [&'static str],
-    values: &'static [&'static str],
-    key: fn(&mut StdRng) -> Vec<String>,
-    value: fn(&mut StdRng) -> Vec<String>,
+    pub(super) keys: &'static [&'static str],
+    pub(super) values: &'static [&'static str],
+    pub(super) key: fn(&mut StdRng) -> Vec<String>,
+    pub(super) value: fn(&mut StdRng) -> Vec<String>,
     /// The key is one whole number: rows can be shifted along it.
-    whole_numbers: bool,
+    pub(super) whole_numbers: bool,
     /// The key is text: its case can be changed.
-    text: bool,
+    pub(super) text: bool,
     /// How many different keys make sense.
     pub(crate) rows_at_most: usize,
 }
@@ -296,6 +298,21 @@ pub(crate) static SHAPES: [Shape; 16] = [
         )
     },
 ];
+
+/// The same for MariaDB: its names of collations, no cascades, which are in none of its binlogs, no generated column, which newer
+/// ones leave out of images, and its own types beside MySQL's.
+pub(crate) static MARIADB_SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
+    let of_mariadb = |shape: &Shape| {
+        let create = shape
+            .create
+            .replace("utf8mb4_0900_ai_ci", "utf8mb4_uca1400_ai_ci")
+            .replace("utf8mb4_0900_bin", "utf8mb4_nopad_bin")
+            .replace(",\n    whole INT AS (i DIV 2) STORED", "");
+        Shape { create: create.leak(), ..shape.clone() }
+    };
+    let shapes = SHAPES.iter().filter(|shape| shape.name != "family").map(of_mariadb);
+    shapes.chain(super::mariadb::shapes()).collect()
+});
 
 fn pick_number(dice: &mut StdRng, choices: &[u64]) -> u64 {
     choices[dice.random_range(0..choices.len())]

@@ -20,7 +20,7 @@ pub(super) struct Statement<'a> {
 }
 
 /// Things that are created, altered and dropped, and are no tables.
-const OTHER_THINGS: [&str; 12] = [
+const OTHER_THINGS: [&str; 14] = [
     "USER",
     "ROLE",
     "VIEW",
@@ -33,10 +33,11 @@ const OTHER_THINGS: [&str; 12] = [
     "RESOURCE",
     "INSTANCE",
     "LOGFILE",
+    "SEQUENCE",
+    "PACKAGE",
 ];
 /// Verbs that leave tables as they are.
-const HARMLESS: [&str; 16] = [
-    "ANALYZE",
+const HARMLESS: [&str; 15] = [
     "OPTIMIZE",
     "CHECK",
     "CHECKSUM",
@@ -90,10 +91,32 @@ impl<'a> Statement<'a> {
             "DROP" => self.drop(),
             "RENAME" => self.rename(),
             "XA" | "START" => Vec::new(),
+            "SET" if self.peek_is("STATEMENT") => self.set_statement(),
+            "ANALYZE" => self.analyze(),
             verb if HARMLESS.contains(&verb) => Vec::new(),
             verb if ROW_VERBS.contains(&verb) => self.row_change(),
             _ => self.mentioned(&EffectKind::Unknown),
         }
+    }
+
+    /// `SET STATEMENT variable = value, … FOR statement`: MariaDB writes it whole.
+    fn set_statement(mut self) -> Vec<Effect> {
+        let mut depth = 0usize;
+        while let Some(token) = self.next() {
+            match token {
+                Token::Sign('(') => depth += 1,
+                Token::Sign(')') => depth = depth.saturating_sub(1),
+                token if depth == 0 && token.is("FOR") => return self.effects(),
+                _ => {}
+            }
+        }
+        self.mentioned(&EffectKind::Unknown)
+    }
+
+    /// Of a table, or MariaDB's ANALYZE of a statement, which it runs.
+    fn analyze(self) -> Vec<Effect> {
+        let of_table = ["TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"].iter().any(|word| self.peek_is(word));
+        if of_table { Vec::new() } else { self.mentioned(&EffectKind::Statement) }
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -196,6 +219,11 @@ impl<'a> Statement<'a> {
     }
 
     fn create(mut self) -> Vec<Effect> {
+        // MariaDB's OR REPLACE drops what is there.
+        let replaces = self.peek_is("OR");
+        if replaces {
+            self.at += 2;
+        }
         if self.peek_is("TEMPORARY") {
             return Vec::new();
         }
@@ -206,8 +234,24 @@ impl<'a> Statement<'a> {
             }
             return self.named(EffectKind::Schema("was created anew".to_owned()));
         }
+        if replaces && (self.skip("DATABASE") || self.skip("SCHEMA")) {
+            return self.dropped_database();
+        }
+        if replaces && (self.skip("UNIQUE") || self.skip("INDEX")) {
+            self.skip("INDEX");
+            return self.drop_index();
+        }
         // An index changes no row; everything else that is created is no table.
         Vec::new()
+    }
+
+    fn dropped_database(mut self) -> Vec<Effect> {
+        self.skip_if_exists();
+        let Some(database) = self.next().and_then(Token::identifier).map(str::to_owned) else { return self.every_table() };
+        let database = self.case.fold(&database, "").database;
+        let dropped = self.capture.tables.keys().filter(|table| table.database == database);
+        let kind = EffectKind::Schema("was dropped with its database".to_owned());
+        dropped.map(|table| Effect { table: table.clone(), kind: kind.clone() }).collect()
     }
 
     fn drop(mut self) -> Vec<Effect> {
@@ -215,12 +259,7 @@ impl<'a> Statement<'a> {
             return Vec::new();
         }
         if self.skip("DATABASE") || self.skip("SCHEMA") {
-            self.skip_if_exists();
-            let Some(database) = self.next().and_then(Token::identifier).map(str::to_owned) else { return self.every_table() };
-            let database = self.case.fold(&database, "").database;
-            let dropped = self.capture.tables.keys().filter(|table| table.database == database);
-            let kind = EffectKind::Schema("was dropped with its database".to_owned());
-            return dropped.map(|table| Effect { table: table.clone(), kind: kind.clone() }).collect();
+            return self.dropped_database();
         }
         if self.skip("TABLE") || self.skip("TABLES") {
             self.skip_if_exists();
@@ -239,6 +278,7 @@ impl<'a> Statement<'a> {
     }
 
     fn drop_index(mut self) -> Vec<Effect> {
+        self.skip_if_exists();
         let index = self.next().and_then(Token::identifier).map(str::to_owned);
         if !self.skip("ON") {
             return self.mentioned(&EffectKind::Unknown);
@@ -273,12 +313,20 @@ impl<'a> Statement<'a> {
     }
 
     fn alter(mut self) -> Vec<Effect> {
+        for word in ["ONLINE", "IGNORE"] {
+            self.skip(word);
+        }
         if !self.skip("TABLE") {
             let is_other = OTHER_THINGS.iter().chain(&["DATABASE", "SCHEMA", "DEFINER", "ALGORITHM", "SQL"]);
             let is_other = is_other.clone().any(|thing| self.peek_is(thing));
             return if is_other { Vec::new() } else { self.mentioned(&EffectKind::Unknown) };
         }
+        self.skip_if_exists();
         let Some(table) = self.name() else { return self.mentioned(&EffectKind::Unknown) };
+        if self.skip("WAIT") {
+            self.at += 1;
+        }
+        self.skip("NOWAIT");
         let mut effects = Vec::new();
         if !self.clauses_are_harmless(&table) {
             effects.extend(self.effect(table, EffectKind::Schema("was altered".to_owned())));
@@ -291,7 +339,8 @@ impl<'a> Statement<'a> {
     fn other_side(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(token) = self.next() {
-            if token.is("RENAME") {
+            let (renames, converts, exchanges) = (token.is("RENAME"), token.is("CONVERT"), token.is("EXCHANGE"));
+            if renames {
                 let is_part = ["COLUMN", "INDEX", "KEY"].iter().any(|part| self.peek_is(part));
                 if !is_part {
                     let _to = self.skip("TO") || self.skip("AS") || self.peek() == Some(&Token::Sign('='));
@@ -299,7 +348,13 @@ impl<'a> Statement<'a> {
                     let happened = EffectKind::Schema("had another table renamed to its name".to_owned());
                     effects.extend(self.name().and_then(|table| self.effect(table, happened)));
                 }
-            } else if token.is("EXCHANGE") && self.peek_is("PARTITION") {
+            } else if converts && (self.peek_is("PARTITION") || self.peek_is("TABLE")) {
+                while self.peek().is_some() && !self.skip("TABLE") {
+                    self.at += 1;
+                }
+                let happened = EffectKind::Schema("was converted to or from a partition".to_owned());
+                effects.extend(self.name().and_then(|table| self.effect(table, happened)));
+            } else if exchanges && self.peek_is("PARTITION") {
                 while self.peek().is_some() && !self.skip("TABLE") {
                     self.at += 1;
                 }
@@ -341,7 +396,9 @@ impl<'a> Statement<'a> {
             |words: &[&str]| words.iter().enumerate().all(|(place, word)| clause.get(place).is_some_and(|token| token.is(word)));
         let drops_index = starts_with(&["DROP", "INDEX"]) || starts_with(&["DROP", "KEY"]);
         if drops_index {
-            let is_primary = clause.get(2).and_then(Token::identifier).is_none_or(|index| index.eq_ignore_ascii_case("PRIMARY"));
+            let name = if clause.get(2).is_some_and(|token| token.is("IF")) { 4 } else { 2 };
+            let is_primary =
+                clause.get(name).and_then(Token::identifier).is_none_or(|index| index.eq_ignore_ascii_case("PRIMARY"));
             return !is_primary && !key_is_an_index(self.capture, table);
         }
         HARMLESS_CLAUSES.iter().any(|words| starts_with(words))

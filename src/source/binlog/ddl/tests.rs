@@ -125,6 +125,45 @@ fn everything_else_has_no_effect() {
 }
 
 #[test]
+fn mariadbs_own_spellings_are_read() {
+    let altered = [("shop.orders", "schema")];
+    for sql in [
+        "CREATE OR REPLACE TABLE orders (id INT)",
+        "ALTER ONLINE IGNORE TABLE IF EXISTS orders WAIT 10 ADD COLUMN c INT",
+        "ALTER TABLE orders NOWAIT DROP COLUMN c",
+        "SET STATEMENT max_statement_time = 10, sort_buffer_size = (1 + 1) FOR ALTER TABLE orders ADD c INT",
+        "set statement lock_wait_timeout=1 for drop table if exists orders wait 5",
+        "RENAME TABLE IF EXISTS orders WAIT 5 TO x",
+        "ALTER TABLE x CONVERT PARTITION p0 TO TABLE orders",
+        "ALTER TABLE x CONVERT TABLE orders TO PARTITION p0 VALUES LESS THAN (5)",
+        "ALTER TABLE orders ADD SYSTEM VERSIONING",
+        "ALTER TABLE orders DROP INDEX IF EXISTS `PRIMARY`",
+        "/*M!100100 ALTER TABLE orders */ ADD c INT",
+    ] {
+        expect(sql, &altered);
+    }
+    expect("CREATE OR REPLACE DATABASE shop", &[("shop.order items", "schema"), ("shop.orders", "schema")]);
+    expect("CREATE OR REPLACE UNIQUE INDEX u ON `order items` (a)", &[("shop.order items", "schema")]);
+    expect("TRUNCATE TABLE orders NOWAIT", &[("shop.orders", "truncate")]);
+    expect("ANALYZE FORMAT=JSON DELETE FROM orders", &[("shop.orders", "statement")]);
+    expect("SET STATEMENT nonsense orders", &[("shop.orders", "unknown")]);
+    for sql in [
+        "CREATE OR REPLACE VIEW orders AS SELECT 1",
+        "CREATE OR REPLACE TEMPORARY TABLE orders (id INT)",
+        "CREATE OR REPLACE INDEX i ON orders (a)",
+        "CREATE SEQUENCE orders",
+        "ALTER SEQUENCE orders RESTART 7",
+        "DROP SEQUENCE IF EXISTS orders",
+        "DROP INDEX IF EXISTS i ON orders WAIT 3",
+        "ALTER TABLE orders WAIT 3 ADD INDEX IF NOT EXISTS i (a)",
+        "SET STATEMENT max_statement_time = 10 FOR ANALYZE TABLE orders",
+        "SET GLOBAL orders = 1",
+    ] {
+        expect(sql, &[]);
+    }
+}
+
+#[test]
 fn names_fold_where_the_server_folds_them() {
     let capture = capture(&[("shop.orders", KeyKind::Primary)]);
     let query = Query { database: "Shop".to_owned(), sql: "TRUNCATE ORDERS".to_owned(), ..Query::default() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{KeyKind, TableName, TableSchema, WireConnection};
-use crate::change::{Charset, Column, ColumnType};
+use crate::change::{AddressKind, Charset, Column, ColumnType};
 use crate::source::snapshot::sql;
 
 pub(super) async fn describe(connection: &mut WireConnection, table: &str) -> Arc<TableSchema> {
@@ -78,6 +78,9 @@ fn kind(text: &dyn Fn(usize) -> String) -> ColumnType {
         "varbinary" | "blob" | "longblob" => ColumnType::Binary { fixed: None },
         "geometry" => ColumnType::Geometry,
         "vector" => ColumnType::Vector,
+        "uuid" => ColumnType::Address(AddressKind::Uuid),
+        "inet4" => ColumnType::Address(AddressKind::Inet4),
+        "inet6" => ColumnType::Address(AddressKind::Inet6),
         "char" | "varchar" | "text" | "longtext" => ColumnType::Text { charset },
         other => panic!("{other}"),
     }

@@ -1,0 +1,466 @@
+# What mysql.sh and mariadb.sh share: a private root made of Debian packages, and a server's life in a directory.
+#
+# Sourced, with these set before: SCRIPT (its name in messages), SUITE (of Debian), KEPT_AS (its directory in the cache), PACKAGES,
+# SERVER (the daemon's name), CLIENTS (the programs beside it), WRAPPED_OPTIONS (shell text: options of every call of the server,
+# in which $root is the private root), STARTED_OPTIONS (of every start), OR_OUTSIDE (the end of a sentence about what is missing),
+# and these functions:
+#   find_outside           set `outside` and `root` where the server of someone else is to be used
+#   version_of ROOT        print the version number
+#   judge_version VERSION  complain of a version that is not the one wanted
+#   initialise DATA …      make a data directory with these options
+# shellcheck shell=bash disable=SC2154 # set by who sources it
+
+# The longest socket path that every client takes: sun_path has 108 bytes, the server adds ".lock".
+readonly SOCKET_LIMIT=100
+
+# What the exit trap undoes: a directory half made, a server that did not come up.
+scratch=
+starting=
+starting_dir=
+
+say() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; }
+die() {
+    say "$@"
+    exit 1
+}
+
+usage() {
+    sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "$0" >&2
+    exit 2
+}
+
+clean_up() {
+    if [[ -n $starting ]]; then
+        kill -KILL "$starting" 2>/dev/null || true
+        wait "$starting" 2>/dev/null || true
+    fi
+    [[ -z $starting_dir ]] || remove_traces "$starting_dir"
+    [[ -z $scratch ]] || rm -rf -- "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Set the globals `cache`, `home` (what the script keeps there), `root`, and `outside`: a server of someone else's, or nothing.
+set_paths() {
+    cache=${BINLAKE_CACHE:-${HOME:?neither BINLAKE_CACHE nor HOME is set}/.cache/binlake}
+    mkdir -p -- "$cache"
+    cache=$(realpath -- "$cache")
+    home=$cache/$KEPT_AS
+    mkdir -p -- "$home"
+    outside=
+    root=$home/root
+    find_outside
+}
+
+# ---- install ---------------------------------------------------------------------------------------
+
+# The Debian mirror of this machine, as apt itself reads its sources.
+debian_mirror() {
+    if [[ -n ${BINLAKE_DEBIAN_MIRROR:-} ]]; then
+        printf '%s\n' "$BINLAKE_DEBIAN_MIRROR"
+        return
+    fi
+    # shellcheck disable=SC2016 # apt-get fills $(REPO_URI) in, not the shell
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
+        awk '/\/debian(\.list)?\/*$/ && !found { print; found = 1 }'
+}
+
+# Write the configuration of a private apt in directory $1, whose only source is SUITE.
+write_apt_config() {
+    local dir=$1 mirror keyring signed=
+    mirror=$(debian_mirror)
+    [[ -n $mirror ]] ||
+        die "no Debian mirror in this machine's apt sources: set BINLAKE_DEBIAN_MIRROR$OR_OUTSIDE"
+    for keyring in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
+        if [[ -r $keyring ]]; then
+            signed="[signed-by=$keyring] "
+            break
+        fi
+    done
+    mkdir -p "$dir"/{lists/partial,cache/archives/partial,state}
+    # An empty list of installed packages: every library comes along, the C library too.
+    : >"$dir/state/status"
+    printf 'deb %s%s %s main\n' "$signed" "$mirror" "$SUITE" >"$dir/sources.list"
+    # Read after the machine's own settings, so a proxy set there stays.
+    cat >"$dir/apt.conf" <<CONF
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Install-Pkgs;
+#clear Acquire::IndexTargets;
+Acquire::IndexTargets::deb::Packages {
+    MetaKey "\$(COMPONENT)/binary-\$(ARCHITECTURE)/Packages";
+    flatMetaKey "Packages";
+    ShortDescription "Packages";
+    Description "\$(RELEASE)/\$(COMPONENT) \$(ARCHITECTURE) Packages";
+    flatDescription "\$(RELEASE) Packages";
+    Optional "no";
+};
+Acquire::Languages "none";
+Acquire::Retries "3";
+APT::Install-Recommends "false";
+APT::Install-Suggests "false";
+APT::Default-Release "";
+APT::Sandbox::User "root";
+APT::Get::List-Cleanup "false";
+Dir::Etc::sourcelist "$dir/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State "$dir/state";
+Dir::State::lists "$dir/lists";
+Dir::State::status "$dir/state/status";
+Dir::Cache "$dir/cache";
+Dir::Cache::archives "$dir/cache/archives";
+CONF
+}
+
+# Download the packages and all they depend on into $1/cache/archives.
+download_packages() {
+    local dir=$1 try
+    for try in 1 2 3; do
+        # The suite moves: a package can be replaced between the two steps, so both are tried again.
+        if apt-get -c "$dir/apt.conf" -q -o APT::Update::Error-Mode=any update &&
+            apt-get -c "$dir/apt.conf" -q -y --download-only install "${PACKAGES[@]}"; then
+            return 0
+        fi
+        printf 'attempt %s failed\n' "$try"
+        sleep "$try"
+    done >"$dir/apt.log" 2>&1
+    tail -n 25 -- "$dir/apt.log" >&2
+    die "the packages ${PACKAGES[*]} could not be downloaded"
+}
+
+# Write the executables of the private root $1. They find the root by their own place.
+write_wrappers() {
+    local into=$1 name
+    mkdir -p -- "$into/bin"
+    for name in "$SERVER" "${CLIENTS[@]}"; do
+        local program=usr/bin/$name options='' skip=''
+        if [[ $name == "$SERVER" ]]; then
+            program=usr/sbin/$name
+            # The server takes it once, in the first place.
+            # shellcheck disable=SC2016
+            skip='if [ "${1:-}" = --no-defaults ]; then shift; fi
+'
+            options=" --no-defaults $WRAPPED_OPTIONS"
+        fi
+        [[ -x $into/$program ]] || die "the packages hold no $program"
+        cat >"$into/bin/$name" <<WRAPPER
+#!/bin/sh
+# $name with the C library and the libraries it came with.
+${skip}self=\$(readlink -f -- "\$0")
+root=\${self%/bin/*}
+for loader in "\$root"/usr/lib64/ld-linux-*.so.* "\$root"/usr/lib/ld-linux-*.so.* "\$root"/lib64/ld-linux-*.so.* \
+    "\$root"/lib/ld-linux-*.so.*; do
+    [ -x "\$loader" ] && break
+done
+libraries=
+for directory in "\$root"/usr/lib/*-linux-gnu* "\$root"/lib/*-linux-gnu*; do
+    [ ! -d "\$directory" ] || libraries=\$libraries\${libraries:+:}\$directory
+done
+exec "\$loader" --argv0 "\$root/$program" --library-path "\$libraries" "\$root/$program"$options "\$@"
+WRAPPER
+        chmod 755 "$into/bin/$name"
+    done
+}
+
+# Build the root in a directory aside and rename it: a root that is there is whole.
+build_root() {
+    local version package
+    rm -rf -- "$root".new.*
+    scratch=$(mktemp -d "$root.new.XXXXXX")
+    chmod 755 "$scratch"
+    if [[ -n $outside ]]; then
+        write_outside_wrappers "$scratch"
+    else
+        if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+            die "apt-get and dpkg are needed$OR_OUTSIDE"
+        fi
+        write_apt_config "$scratch/apt"
+        download_packages "$scratch/apt"
+        for package in "$scratch"/apt/cache/archives/*.deb; do
+            dpkg -x "$package" "$scratch"
+        done
+        rm -rf -- "$scratch/apt" "$scratch"/usr/share/{doc,man,locale,perl,lintian,bash-completion}
+        write_wrappers "$scratch"
+    fi
+    version=$(version_of "$scratch")
+    judge_version "$version"
+    # A server of someone else's may be upgraded under the same path: its version is asked for each time.
+    [[ -n $outside ]] || printf '%s\n' "$version" >"$scratch/VERSION"
+    mv -T -- "$scratch" "$root"
+    scratch=
+}
+
+ensure_root() {
+    [[ ! -d $root ]] || return 0
+    local lock
+    exec {lock}>"$root.lock"
+    flock "$lock"
+    # Another run may have built it while this one waited.
+    [[ -d $root ]] || build_root
+    exec {lock}>&-
+}
+
+# ---- start -----------------------------------------------------------------------------------------
+
+# The options that must be the same when a data directory is made and when it is used.
+init_options() {
+    local option name
+    for option in "$@"; do
+        name=${option%%=*}
+        name=${name//_/-}
+        case $name in
+        --lower-case-table-names | --innodb-page-size | --innodb-data-file-path | --innodb-undo-directory | \
+            --innodb-data-home-dir | --innodb-log-group-home-dir | --character-set-server | --collation-server)
+            printf '%s\n' "$option"
+            ;;
+        esac
+    done
+}
+
+as_user() { if [[ $(id -u) == 0 ]]; then printf '%s\n' --user=root; fi; }
+
+# Set the global `template` to a freshly initialised data directory for these options, made once for
+# every version and set of options.
+ensure_template() {
+    local options=() user=() version key lock log
+    mapfile -t options < <(init_options "$@")
+    mapfile -t user < <(as_user)
+    if [[ -n $outside ]]; then version=$(version_of "$root"); else version=$(<"$root/VERSION"); fi
+    key=$(printf '%s\n' "$root" "${options[@]}" | sha256sum | cut -c1-12)
+    template=$home/template-$version-$key
+    [[ ! -d $template ]] || return 0
+
+    exec {lock}>"$template.lock"
+    flock "$lock"
+    if [[ ! -d $template ]]; then
+        rm -rf -- "$template".new.*
+        scratch=$(mktemp -d "$template.new.XXXXXX")
+        log=$scratch/init.log
+        initialise "$scratch/data" "${user[@]}" "${options[@]}" </dev/null >"$log" 2>&1 || {
+            tail -n 25 -- "$log" >&2
+            die "the data directory could not be initialised"
+        }
+        mv -T -- "$scratch/data" "$template"
+        rm -rf -- "$scratch"
+        scratch=
+    fi
+    exec {lock}>&-
+}
+
+# The pid in directory $1's pid file.
+recorded_pid() {
+    local pid
+    pid=$(cat -- "$1/mysqld.pid" 2>/dev/null) || return 1
+    [[ $pid =~ ^[0-9]+$ ]] || return 1
+    printf '%s\n' "$pid"
+}
+
+# The pid of the server of directory $1, if it runs. A pid is only believed when the process has this
+# data directory in its arguments: it may have been given to another one since.
+running_pid() {
+    local pid
+    pid=$(recorded_pid "$1") || return 1
+    grep -zqxF -e "--datadir=$1/data" "/proc/$pid/cmdline" 2>/dev/null || return 1
+    printf '%s\n' "$pid"
+}
+
+# Whether process $1 holds nothing any more: gone, or a zombie without other threads. A killed server
+# loses its arguments first, and its port and file locks only with its last thread.
+is_gone() {
+    local stat tasks
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+    [[ ${stat##*) } == Z* ]] || return 1
+    tasks=("/proc/$1/task"/*)
+    ((${#tasks[@]} <= 1))
+}
+
+# Wait until process $1 is gone, at most $2 seconds.
+wait_gone() {
+    local deadline=$((SECONDS + $2))
+    until is_gone "$1"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# Wait for a server of directory $1 that was killed by someone else and is on its way out.
+wait_dying() {
+    local pid comm
+    pid=$(recorded_pid "$1") || return 0
+    comm=$(cat "/proc/$pid/comm" 2>/dev/null) || return 0
+    [[ $comm == ld-linux* || $comm == "$SERVER"* ]] || return 0
+    # The file's size is always 0: it has to be read.
+    if [[ -z $(tr -d '\0' 2>/dev/null <"/proc/$pid/cmdline") ]]; then wait_gone "$pid" 60 || true; fi
+}
+
+# Remove what a server of directory $1 leaves behind; only when none runs.
+remove_traces() {
+    local target
+    if [[ -L $1/mysqld.sock ]]; then
+        target=$(readlink -- "$1/mysqld.sock")
+        [[ $target != /tmp/binlake-server.*/s ]] || rm -rf -- "${target%/s}"
+    fi
+    rm -f -- "$1"/mysqld.{sock,sock.lock,pid,server-pid}
+}
+
+# Whether a server greets on 127.0.0.1:$1: a packet whose fifth byte is protocol version 10.
+greets() {
+    local bytes
+    # shellcheck disable=SC2016 # $1 is the inner shell's
+    bytes=$(timeout 5 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && head -c 5 <&3' _ "$1" 2>/dev/null |
+        od -An -tx1) || return 1
+    [[ $bytes == *' 00 0a' ]]
+}
+
+# Close every file above standard error, but for the one bash reads this script from.
+close_files() {
+    local path fd
+    for path in "/proc/$BASHPID/fd"/*; do
+        fd=${path##*/}
+        if ((fd > 2 && fd != 255)); then exec {fd}>&-; fi
+    done
+}
+
+# Hold the lock of directory $1 until this script ends.
+take_dir() {
+    local lock
+    exec {lock}>"$1/.lock"
+    flock "$lock"
+}
+
+start() {
+    local dir port=$2 pid user=() options=() log socket socket_dir from deadline
+    if [[ ! $port =~ ^[1-9][0-9]{0,4}$ ]] || ((port > 65535)); then die "not a port: $port"; fi
+    mkdir -p -- "$1"
+    dir=$(realpath -- "$1")
+    shift 2
+
+    set_paths
+    ensure_root
+    take_dir "$dir"
+    if pid=$(running_pid "$dir"); then die "a server runs in $dir already (pid $pid)"; fi
+    wait_dying "$dir"
+    remove_traces "$dir"
+
+    [[ ! -d $dir/data ]] || rmdir -- "$dir/data" 2>/dev/null || true # only when empty
+    if [[ ! -d $dir/data ]]; then
+        ensure_template "$@"
+        rm -rf -- "$dir/data.new"
+        scratch=$dir/data.new
+        cp -a --reflink=auto --sparse=always -- "$template" "$dir/data.new"
+        mv -T -- "$dir/data.new" "$dir/data"
+        scratch=
+    fi
+    mkdir -p -- "$dir/tmp"
+
+    starting_dir=$dir
+    socket=$dir/mysqld.sock
+    if ((${#socket} > SOCKET_LIMIT)); then
+        socket_dir=$(mktemp -d /tmp/binlake-server.XXXXXX)
+        socket=$socket_dir/s
+        ln -s -- "$socket" "$dir/mysqld.sock"
+    fi
+
+    mapfile -t user < <(as_user)
+    options=(
+        "${user[@]}"
+        --datadir="$dir/data"
+        --tmpdir="$dir/tmp"
+        --socket="$socket"
+        --pid-file="$dir/mysqld.server-pid"
+        --bind-address=127.0.0.1
+        --port="$port"
+        --log-bin=binlog
+        --binlog-row-metadata=FULL
+        --innodb-buffer-pool-size=256M
+        --max-connections=200
+        "${STARTED_OPTIONS[@]}"
+    )
+    log=$dir/mysqld.log
+    touch -- "$log"
+    from=$(($(stat -c %s -- "$log") + 1))
+
+    # A session of its own: a Ctrl-C at the terminal goes to the test, which stops its servers itself. And
+    # no file of the caller's: a pipe that stays open in a server keeps its reader waiting for the end.
+    (
+        close_files
+        exec setsid "$root/bin/$SERVER" "${options[@]}" "$@"
+    ) </dev/null >>"$log" 2>&1 &
+    starting=$!
+    printf '%s\n' "$starting" >"$dir/mysqld.pid.new"
+    mv -- "$dir/mysqld.pid.new" "$dir/mysqld.pid"
+
+    # The server writes its own pid file once it has its socket and port: no other server can be the one
+    # that greets then.
+    deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
+    until [[ -s $dir/mysqld.server-pid ]] && greets "$port"; do
+        if ! kill -0 "$starting" 2>/dev/null; then
+            fail_start "$dir" "$from" "the server on port $port ended while it started"
+        elif ((SECONDS >= deadline)); then
+            fail_start "$dir" "$from" "the server on port $port did not accept connections in time"
+        fi
+        sleep 0.05
+    done
+    # It runs from here on; the exit trap leaves it alone.
+    disown "$starting"
+    starting=
+    starting_dir=
+}
+
+# Report a failed start in directory $1 with the log from byte $2 on; the exit trap ends the server.
+fail_start() {
+    local dir=$1 from=$2
+    shift 2
+    say "$@"
+    say "the end of $dir/mysqld.log:"
+    tail -c "+$from" -- "$dir/mysqld.log" | tail -n 25 >&2
+    exit 1
+}
+
+# ---- stop and kill ---------------------------------------------------------------------------------
+
+# End the server of directory $1; $2 is `stop` or `kill`.
+end() {
+    local dir pid
+    [[ -d $1 ]] || return 0
+    dir=$(realpath -- "$1")
+    take_dir "$dir"
+    if pid=$(running_pid "$dir"); then
+        if [[ $2 == stop ]]; then
+            kill -TERM "$pid" 2>/dev/null || true
+            kill -CONT "$pid" 2>/dev/null || true # a server that a test froze hears nothing else
+            if ! wait_gone "$pid" "${BINLAKE_STOP_LIMIT:-60}"; then
+                say "the server in $dir (pid $pid) did not stop in time; killing it"
+                kill -KILL "$pid" 2>/dev/null || true
+            fi
+        else
+            kill -KILL "$pid" 2>/dev/null || true
+        fi
+        wait_gone "$pid" 60 || die "the server in $dir (pid $pid) is still there after SIGKILL"
+    fi
+    wait_dying "$dir"
+    remove_traces "$dir"
+}
+
+case ${1:-} in
+install)
+    (($# == 1)) || usage
+    set_paths
+    ensure_root
+    printf '%s\n' "$root"
+    ;;
+start)
+    (($# >= 3)) || usage
+    shift
+    start "$@"
+    ;;
+stop | kill)
+    (($# == 2)) || usage
+    end "$2" "$1"
+    ;;
+*) usage ;;
+esac
