@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use super::bell::{Bell, Listener};
 
@@ -13,6 +15,7 @@ pub struct Board {
     topics: Mutex<HashMap<String, Bell>>,
     published: Bell,
     tables: Bell,
+    loads: OnceLock<Arc<Semaphore>>,
     /// Row changes that went into the change log since the start.
     pub changes: AtomicU64,
     /// Snapshot rows read since the start.
@@ -38,6 +41,7 @@ impl Default for Board {
             topics: Mutex::default(),
             published: Bell::default(),
             tables: Bell::default(),
+            loads: OnceLock::new(),
             changes: AtomicU64::new(0),
             snapshot_rows: AtomicU64::new(0),
             progress: Mutex::default(),
@@ -76,6 +80,11 @@ impl Board {
     /// Hears every change of a phase or a capture.
     pub fn watch_tables(&self) -> Listener {
         self.tables.listen()
+    }
+
+    /// One permit per table of the source that is being loaded: each has connections of its own to the server.
+    pub fn loads(&self, parallel: usize) -> Arc<Semaphore> {
+        Arc::clone(self.loads.get_or_init(|| Arc::new(Semaphore::new(parallel.max(1)))))
     }
 
     /// Row changes and snapshot rows since the start.

@@ -56,6 +56,12 @@ pub struct Load {
 impl Load {
     /// Runs until the snapshot is complete or the load is cancelled; goes on where an earlier run stopped.
     pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        // A thousand tables that are captured at once must not all connect at once; they come in their order.
+        let _permit = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(()),
+            permit = self.board.loads(self.limits.parallel).acquire_owned() => permit.map_err(|_| self.stopping())?,
+        };
         let state = self.state().await?;
         let CaptureState::On { since } = state.capture else { return Ok(()) };
         let visible = self.wait_visible(&state).await?;
@@ -96,6 +102,14 @@ impl Load {
             self.show(&plan, &chunks);
         }
         self.finish(since, &chunks, &visible).await
+    }
+
+    fn stopping(&self) -> Error {
+        Error::Table {
+            table: self.key.table.clone(),
+            reason: "the daemon is stopping".to_owned(),
+            remedy: "none is needed".to_owned(),
+        }
     }
 
     async fn state(&self) -> Result<TableState> {

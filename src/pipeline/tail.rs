@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogOffset, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
-use crate::changelog::{self, AppendBatch};
+use crate::changelog::{self, AppendBatch, Unpublished};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 use crate::trial::{Mistake, at, planted, point};
@@ -26,6 +26,9 @@ use crate::trial::{Mistake, at, planted, point};
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
 use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets, write_document};
+
+/// Between two lines about the same wait.
+const SAID_EVERY: Duration = Duration::from_secs(30);
 
 /// Limits of a tailer.
 #[derive(Debug, Clone)]
@@ -70,6 +73,8 @@ pub struct Tail {
     source_time_us: i64,
     /// The server has shown all that an earlier one had sent: writers commit.
     settled: bool,
+    /// What is in the log behind `saved`.
+    unpublished: Arc<Unpublished>,
 }
 
 /// Runs until cancelled.
@@ -152,6 +157,7 @@ impl Tail {
             buffered_since: None,
             source_time_us,
             settled: checkpoint.unseen.is_none(),
+            unpublished: Arc::default(),
         })
     }
 
@@ -348,6 +354,8 @@ impl Tail {
             self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;
             return Ok(false);
         }
+        // Of a predecessor that had begun with the transaction at hand.
+        self.unpublished.add(self.rooms.changelog.bytes_from(&state.topic, end).await?);
         let flow = RecordFlow::new(self.ledger.source_name(), schema, &state.topic, self.term, &tails, end);
         self.flows.insert(table.clone(), flow);
         Ok(true)
@@ -395,10 +403,15 @@ impl Tail {
             return Ok(());
         }
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        let batches = Arc::new(batches);
+        let mut said: Option<Instant> = None;
         let acknowledged = loop {
-            match self.rooms.changelog.append(batches.clone()).await {
+            match self.rooms.changelog.append_unpublished(&batches, &self.unpublished).await {
                 Err(error @ changelog::Error::Full { .. }) => {
-                    tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
+                    if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+                        tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
+                        said = Some(Instant::now());
+                    }
                     tokio::select! {
                         biased;
                         () = cancel.cancelled() => return Err(error.into()),
@@ -466,6 +479,7 @@ impl Tail {
         };
         let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
         self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
+        self.unpublished.clear();
         self.saved = checkpoint.position;
         self.saved_at = Instant::now();
         self.board.published_moved();

@@ -345,6 +345,8 @@ impl Writing {
                 bytes += record.value.len() as u64;
                 records += 1;
             }
+            // A huge row is in the batch by now: it is not kept in its record as well.
+            drop(block);
             self.table.relieve().await?;
         }
         Ok(Some(taken))
@@ -414,9 +416,12 @@ impl Writing {
             return Ok(());
         }
         self.maintained_at = Instant::now();
+        self.write.ledger.works(&self.write.key).await?;
+        if self.table.rests_until_ms() > self.write.rooms.clock.now_ms() {
+            return Ok(());
+        }
         // The snapshot was adopted when this writer was opened: nothing but the commits needs a chunk's files any more.
         let done = self.table.maintain(&[]).await?;
-        self.write.ledger.works(&self.write.key).await?;
         if done.files_deleted > 0 {
             tracing::debug!(table = %self.write.spec.name, files = done.files_deleted, entries = done.entries_expired, "cleaned up");
         }
