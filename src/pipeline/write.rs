@@ -156,7 +156,7 @@ impl Write {
         }
     }
 
-    async fn state(&self) -> Result<TableState> {
+    async fn state(&self) -> Result<Arc<TableState>> {
         self.ledger.get(&self.key).await.ok_or_else(|| Error::Table {
             table: self.key.table.clone(),
             reason: format!("generation {} is no longer known", self.key.generation),
@@ -167,6 +167,7 @@ impl Write {
 
 impl Writing {
     async fn open(write: Write) -> Result<Self> {
+        let opening = write.board.openings().acquire_owned().await;
         let state = write.state().await?;
         let (since, handoff) = match (&state.capture, state.phase.handoff()) {
             (CaptureState::On { since } | CaptureState::Ended { since, .. }, Some(handoff)) => (*since, handoff),
@@ -179,6 +180,7 @@ impl Writing {
             }
         };
         let mut table = write.rooms.lake.writer(write.spec.clone(), write.ledger.lease().term).await?;
+        drop(opening);
         if table.committed().point.is_none() {
             if matches!(state.phase, Phase::Live { .. }) {
                 return Err(Error::Table {
