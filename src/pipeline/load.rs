@@ -112,14 +112,6 @@ impl Load {
         }
     }
 
-    fn stopping(&self) -> Error {
-        Error::Table {
-            table: self.key.table.clone(),
-            reason: "the daemon is stopping".to_owned(),
-            remedy: "none is needed".to_owned(),
-        }
-    }
-
     async fn state(&self) -> Result<Arc<TableState>> {
         self.ledger.get(&self.key).await.ok_or_else(|| Error::Table {
             table: self.key.table.clone(),
