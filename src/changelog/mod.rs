@@ -3,6 +3,9 @@
 //! The door is [`ChangeLog`]; [`codec`] turns row images into record bytes (Debezium's envelope) and back. What a reader may take
 //! is decided in one place, [`chain`]: a late record of a fenced tailer and a repeated one are dropped and counted, a hole parks.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -59,6 +62,27 @@ pub struct AppendBatch {
     pub bytes: Vec<u8>,
     /// The records.
     pub records: Vec<AppendRecord>,
+}
+
+/// What one tailer has in the log behind what is published, in bytes: nobody can take it before its transaction has ended.
+#[derive(Debug, Default)]
+pub struct Unpublished(AtomicU64);
+
+impl Unpublished {
+    /// So many bytes more.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// All of it was published.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// How much it is.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The proof that a batch is durable. Only `append` makes one.
@@ -123,6 +147,20 @@ pub trait ChangeLog: Send + Sync {
     /// [`Error::Full`] when `bytes_max` is reached and what fills it is still needed by an active consumer: nothing was appended.
     /// [`Error::Fenced`] when a higher term has appended to one of the topics.
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>>;
+    /// [`ChangeLog::append`] of batches that the caller keeps, to append them again when the log was full: they may be large, and are
+    /// not copied where that can be helped. `unpublished` grows by what they take (where the log has a limit): one that holds nothing else
+    /// is not full, for only more of the same transaction can ever make room in it.
+    async fn append_unpublished(
+        &self,
+        batches: &Arc<Vec<AppendBatch>>,
+        _unpublished: &Arc<Unpublished>,
+    ) -> Result<Vec<Acknowledged>> {
+        self.append(Vec::clone(batches)).await
+    }
+    /// The bytes that a topic takes from an offset on, as [`Unpublished`] counts them.
+    async fn bytes_from(&self, _topic: &str, _from: LogOffset) -> Result<u64> {
+        Ok(0)
+    }
     /// The ends of the topic's partitions.
     async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>>;
     /// Records of `[from, until)`, at least one if there is one, about `bytes_max` at most. Empty when `from` has reached the end.

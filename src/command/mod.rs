@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::arguments::{Arguments, Command, LogFormat};
 
+pub(crate) mod allocator;
 mod assemble;
 mod check;
 mod discover;

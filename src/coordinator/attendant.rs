@@ -46,7 +46,7 @@ enum Work {
 impl Attendant {
     /// Runs until cancelled. An error is one that stops more than this table: a fenced daemon.
     pub async fn run(self, cancel: CancellationToken) -> Result<()> {
-        let mut tables = self.plan.board.watch_tables();
+        let mut tables = self.plan.board.follow_table(&self.key);
         let mut backoff = Backoff::new(self.settings.backoff, self.settings.backoff_max);
         while !cancel.is_cancelled() {
             tables.forget();
@@ -77,7 +77,7 @@ impl Attendant {
         (stop, work): (CancellationToken, impl Future<Output = Result<()>> + Send + 'static),
         cancel: &CancellationToken,
     ) -> Result<()> {
-        let mut tables = self.plan.board.watch_tables();
+        let mut tables = self.plan.board.follow_table(&self.key);
         // A task of its own: polled here, it would stand still while the look at the ledger below waits for a lock promised to it.
         let mut work_done = AbortOnDropHandle::new(tokio::spawn(work));
         loop {
@@ -228,7 +228,7 @@ impl Attendant {
     }
 
     async fn is_superseded(&self) -> bool {
-        let newest = self.ledger.newest().await.into_iter().find(|state| state.table == self.key.table);
+        let newest = self.ledger.newest_of(&self.key.table).await;
         newest.is_none_or(|newest| newest.generation > self.key.generation)
     }
 }

@@ -3,10 +3,11 @@
 //! A table that was altered or dropped while the daemon was down is *not* judged here: the stream will show the statement at its place,
 //! with everything before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::change::{Failure, KeyKind, Remedy, TableName, TableSchema};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
@@ -14,6 +15,9 @@ use crate::pipeline::past::{self, Past};
 use crate::pipeline::{Error, Ledger, Result, TableKey, TableOptions, targets};
 
 use super::{SourcePlan, WantedTable};
+
+/// Tables that the server is asked about at once, each on a connection of its own.
+const DESCRIBED_AT_ONCE: usize = 4;
 
 /// Brings the stored tables in line with the list.
 ///
@@ -27,13 +31,21 @@ pub async fn reconcile(plan: &SourcePlan, ledger: &Ledger, take_over: bool) -> R
     let wanted = (plan.resolver)(&names).map_err(|mistakes| Error::List { source_name: plan.name.clone(), mistakes })?;
     // Before anything is touched.
     let pasts = compare_with_past(plan, ledger, &wanted, &states, take_over).await?;
+    let known: BTreeMap<&TableName, &Arc<TableState>> = states.iter().map(|state| (&state.table, state)).collect();
+    let mut new: Vec<BoxFuture<'static, Result<TableState>>> = Vec::new();
+    for (table, past) in wanted.iter().zip(&pasts).filter(|(table, _)| !known.contains_key(&table.name)) {
+        let (plan, table, generation) = (plan.clone(), table.clone(), past.generation + 1);
+        new.push(async move { new_generation(&plan, &table, generation).await }.boxed());
+    }
+    let new: Vec<TableState> = futures::stream::iter(new).buffered(DESCRIBED_AT_ONCE).try_collect().await?;
+    ledger.insert_all(new).await?;
     for (table, past) in wanted.iter().zip(&pasts) {
-        match states.iter().find(|state| state.table == table.name) {
-            None => insert_new(plan, ledger, table, 1).await?,
-            Some(state) => keep(plan, ledger, table, state, past).await?,
+        if let Some(state) = known.get(&table.name) {
+            keep(plan, ledger, table, state, past).await?;
         }
     }
-    for state in states.iter().filter(|state| state.listed && !wanted.iter().any(|table| table.name == state.table)) {
+    let listed: BTreeSet<&TableName> = wanted.iter().map(|table| &table.name).collect();
+    for state in states.iter().filter(|state| state.listed && !listed.contains(&state.table)) {
         leave(plan, ledger, state).await?;
     }
     Ok(wanted)
@@ -51,7 +63,7 @@ async fn compare_with_past(
     plan: &SourcePlan,
     ledger: &Ledger,
     wanted: &[WantedTable],
-    states: &[TableState],
+    states: &[Arc<TableState>],
     take_over: bool,
 ) -> Result<Vec<Past>> {
     let looks = wanted.iter().map(|table| past::of(&plan.rooms, &table.mode, &table.into, &table.topic));
@@ -80,6 +92,16 @@ pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable,
     let past = past::of(&plan.rooms, &table.mode, &table.into, &table.topic).await?;
     let wanted = generation;
     let generation = wanted.max(past.generation + 1);
+    ledger.insert(new_generation(plan, table, generation).await?).await?;
+    // One of this number that was never captured, in a store that is older than the lake.
+    let stale = TableKey { table: table.name.clone(), generation: wanted };
+    match generation > wanted && ledger.get(&stale).await.is_some() {
+        true => ledger.remove(&stale).await,
+        false => Ok(()),
+    }
+}
+
+async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32) -> Result<TableState> {
     let mut state = TableState {
         source: plan.name.clone(),
         table: table.name.clone(),
@@ -120,13 +142,7 @@ pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable,
             Remedy::Retry | Remedy::Stop(_) | Remedy::Fenced => return Err(error.into()),
         },
     }
-    ledger.insert(state).await?;
-    // One of this number that was never captured, in a store that is older than the lake.
-    let stale = TableKey { table: table.name.clone(), generation: wanted };
-    match generation > wanted && ledger.get(&stale).await.is_some() {
-        true => ledger.remove(&stale).await,
-        false => Ok(()),
-    }
+    Ok(state)
 }
 
 /// Whether the table lacks nothing but a key: of a table that the list names this is a mistake of the list.
@@ -185,10 +201,9 @@ fn settings_of(table: &WantedTable, state: &TableState) -> Option<String> {
 async fn leave(plan: &SourcePlan, ledger: &Ledger, state: &TableState) -> Result<()> {
     tracing::info!(table = %state.table, "no longer listed: its lake table stays as it is");
     let until = ledger.source().await?.and_then(|source| source.published).map(|published| published.position);
-    for state in ledger.all().await.into_iter().filter(|other| other.table == state.table) {
-        let key = TableKey { table: state.table.clone(), generation: state.generation };
+    for state in ledger.generations(&state.table).await {
         ledger
-            .update(&key, |state| {
+            .update(&TableKey::of(&state), |state| {
                 state.listed = false;
                 if let CaptureState::On { since } = state.capture {
                     state.capture = CaptureState::Ended { since, until: until.unwrap_or(since).max(since) };

@@ -1,6 +1,5 @@
 //! What an operator asked for on the command line, taken up by the running daemon: pause, resume, rebuild.
 
-use crate::change::TableName;
 use crate::metadata::{CaptureState, Phase, Request, RequestKind, TableState};
 use crate::pipeline::{Ledger, Result, TableKey, targets};
 use crate::trial::{self, at};
@@ -23,11 +22,11 @@ pub async fn take_up(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable])
 }
 
 async fn one(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], request: &Request) -> Result<()> {
-    let Some(state) = newest(ledger, &request.table).await else {
+    let Some(state) = ledger.newest_of(&request.table).await else {
         tracing::warn!(table = %request.table, "a request for a table that is not known was dropped");
         return Ok(());
     };
-    let key = TableKey { table: state.table.clone(), generation: state.generation };
+    let key = TableKey::of(&state);
     match request.kind {
         RequestKind::Pause => pause(plan, ledger, &state, &key).await,
         RequestKind::Resume => resume(plan, ledger, wanted, &state, &key).await,
@@ -39,10 +38,6 @@ async fn one(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], request
             }
         },
     }
-}
-
-async fn newest(ledger: &Ledger, table: &TableName) -> Option<TableState> {
-    ledger.newest().await.into_iter().find(|state| state.table == *table)
 }
 
 async fn pause(plan: &SourcePlan, ledger: &Ledger, state: &TableState, key: &TableKey) -> Result<()> {
@@ -82,7 +77,7 @@ async fn resume(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], stat
 pub async fn rebuild(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &TableState) -> Result<()> {
     insert_new(plan, ledger, table, state.generation + 1).await?;
     tracing::info!(table = %state.table, generation = state.generation + 1, "rebuild started");
-    for old in ledger.all().await.into_iter().filter(|old| old.table == state.table && old.generation <= state.generation) {
+    for old in ledger.generations(&state.table).await.into_iter().filter(|old| old.generation <= state.generation) {
         if !matches!(old.phase, Phase::Live { .. }) {
             forget(plan, ledger, &old).await?;
         }
@@ -96,5 +91,5 @@ pub async fn forget(plan: &SourcePlan, ledger: &Ledger, old: &TableState) -> Res
         plan.rooms.changelog.forget(&old.topic, &targets::consumer(&spec)).await?;
     }
     trial::point(at::RETIRING);
-    ledger.remove(&TableKey { table: old.table.clone(), generation: old.generation }).await
+    ledger.remove(&TableKey::of(old)).await
 }

@@ -1,6 +1,6 @@
 //! One source: its lease, its tailer, its tables' attendants, its requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -47,8 +47,8 @@ pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken
         };
     };
     for state in ledger.newest().await.into_iter().filter(|state| state.listed) {
-        if let Phase::Parked { parked, .. } = state.phase {
-            outcome.parked.push((state.table, parked));
+        if let Phase::Parked { parked, .. } = &state.phase {
+            outcome.parked.push((state.table.clone(), parked.clone()));
         }
     }
     if let Err(error) = plan.rooms.metadata.release(&lease).await {
@@ -137,7 +137,7 @@ async fn lost(plan: &SourcePlan, ledger: &Ledger, state: &SourceState, parked: &
     let parked = Parked { reason: format!("{}{}", parked.reason, place.unwrap_or_default()), ..parked.clone() };
     for table in ledger.all().await {
         if matches!(table.capture, crate::metadata::CaptureState::On { .. }) {
-            let key = TableKey { table: table.table.clone(), generation: table.generation };
+            let key = TableKey::of(&table);
             let remedy = format!("run `binlake rebuild {}`: it is read anew while readers keep the old state", table.table);
             ledger.end_capture(&key, until, Parked { remedy, ..parked.clone() }).await?;
             targets::set_active(&plan.rooms, &table, false).await?;
@@ -215,13 +215,12 @@ async fn watch_over(
     attendants: &mut JoinSet<Result<()>>,
     standings: &mut StandingsOf,
 ) -> Result<()> {
-    let mut tables = plan.board.watch_tables();
+    let tables = plan.board.watch_tables();
+    let all = ledger.all().await.iter().map(|state| TableKey::of(state)).collect();
+    look_after(plan, ledger, settings, attendants, standings, &all).await?;
     let mut every = tokio::time::interval(settings.request_every);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tables.forget();
-        spawn_missing(plan, ledger, settings, attendants, standings).await;
-        retire_replaced(plan, ledger, standings).await?;
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(()),
@@ -235,7 +234,7 @@ async fn watch_over(
                     return Ok(());
                 }
             }
-            () = tables.heard() => {}
+            () = tables.changed() => look_after(plan, ledger, settings, attendants, standings, &tables.take()).await?,
         }
     }
 }
@@ -244,46 +243,49 @@ fn task_ended(plan: &SourcePlan, reason: &str) -> Error {
     Error::Document { what: "a task", of: plan.name.clone(), reason: reason.to_owned() }
 }
 
-async fn spawn_missing(
+/// Looks at the tables that changed: one that is new gets its attendant, one that has replaced an older generation ends that.
+async fn look_after(
     plan: &SourcePlan,
     ledger: &Arc<Ledger>,
     settings: &Settings,
     attendants: &mut JoinSet<Result<()>>,
     standings: &mut StandingsOf,
-) {
-    for state in ledger.all().await {
-        let key = TableKey { table: state.table.clone(), generation: state.generation };
-        if standings.contains_key(&key) {
-            continue;
+    changed: &BTreeSet<TableKey>,
+) -> Result<()> {
+    for key in changed {
+        let Some(state) = ledger.get(key).await else { continue };
+        if !standings.contains_key(key) {
+            let (sender, receiver) = watch::channel(Vec::new());
+            let stop = CancellationToken::new();
+            let attendant = Attendant {
+                plan: plan.clone(),
+                ledger: Arc::clone(ledger),
+                key: key.clone(),
+                settings: settings.clone(),
+                standings: Arc::new(sender),
+            };
+            attendants.spawn(attendant.run(stop.clone()));
+            standings.insert(key.clone(), (stop, receiver));
         }
-        let (sender, receiver) = watch::channel(Vec::new());
-        let stop = CancellationToken::new();
-        let attendant = Attendant {
-            plan: plan.clone(),
-            ledger: Arc::clone(ledger),
-            key: key.clone(),
-            settings: settings.clone(),
-            standings: Arc::new(sender),
-        };
-        attendants.spawn(attendant.run(stop.clone()));
-        standings.insert(key, (stop, receiver));
+        if matches!(state.phase, Phase::Live { .. }) {
+            retire_replaced(plan, ledger, standings, key).await?;
+        }
     }
+    Ok(())
 }
 
 /// When a generation is live the older ones have been replaced: readers were switched by the lake itself.
-async fn retire_replaced(plan: &SourcePlan, ledger: &Arc<Ledger>, standings: &mut StandingsOf) -> Result<()> {
-    let newest = ledger.newest().await;
-    for old in ledger.all().await {
-        let Some(new) = newest.iter().find(|new| new.table == old.table) else { continue };
-        if old.generation >= new.generation || !matches!(new.phase, Phase::Live { .. }) {
-            continue;
-        }
-        let key = TableKey { table: old.table.clone(), generation: old.generation };
-        if let Some((stop, _)) = standings.remove(&key) {
+async fn retire_replaced(plan: &SourcePlan, ledger: &Ledger, standings: &mut StandingsOf, live: &TableKey) -> Result<()> {
+    let generations = ledger.generations(&live.table).await;
+    if generations.last().is_some_and(|newest| newest.generation > live.generation) {
+        return Ok(());
+    }
+    for old in generations.iter().filter(|old| old.generation < live.generation) {
+        if let Some((stop, _)) = standings.remove(&TableKey::of(old)) {
             stop.cancel();
         }
-        tracing::info!(table = %old.table, old = old.generation, new = new.generation, "readers were switched to the new generation");
-        requests::forget(plan, ledger, &old).await?;
+        tracing::info!(table = %old.table, old = old.generation, new = live.generation, "readers were switched to the new generation");
+        requests::forget(plan, ledger, old).await?;
     }
     Ok(())
 }
@@ -299,7 +301,7 @@ async fn caught_up(plan: &SourcePlan, ledger: &Ledger, target: &Sample, standing
         if matches!(state.phase, Phase::Parked { .. } | Phase::Paused { .. }) {
             continue;
         }
-        let key = TableKey { table: state.table.clone(), generation: state.generation };
+        let key = TableKey::of(&state);
         let Some((published, ends)) = plan.rooms.metadata.published(&plan.name, &state.topic).await? else { return Ok(false) };
         let live = matches!(state.phase, Phase::Live { .. });
         let there = standings.get(&key).is_some_and(|(_, table)| reached(&table.borrow(), &ends, target));

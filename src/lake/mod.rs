@@ -305,6 +305,10 @@ pub trait TableWriter: Send + Sync {
     /// Removes what retention lets go and orphans of crashes; never anything a commit that is kept names. `keep` are chunk files
     /// (paths) that the metadata store still counts on.
     async fn maintain(&mut self, keep: &[String]) -> Result<Maintenance>;
+    /// Until then, milliseconds since 1970-01-01 UTC, `maintain` has nothing to do unless something is committed.
+    fn rests_until_ms(&self) -> u64 {
+        0
+    }
 }
 
 /// A lake.

@@ -16,6 +16,7 @@ use object_store::{
 };
 
 use super::store::bounded;
+use crate::trial;
 
 /// What every call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -45,8 +46,12 @@ struct TimedUpload {
 #[async_trait]
 impl MultipartUpload for TimedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let limit = limit(data.content_length() as u64);
-        bounded(limit, self.inner.put_part(data)).boxed()
+        let part = bounded(limit(data.content_length() as u64), self.inner.put_part(data));
+        async move {
+            trial::slow_put().await;
+            part.await
+        }
+        .boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
@@ -71,6 +76,7 @@ impl fmt::Display for Timed {
 #[async_trait]
 impl ObjectStore for Timed {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        trial::slow_put().await;
         bounded(limit(payload.content_length() as u64), self.inner.put_opts(location, payload, opts)).await
     }
 

@@ -245,6 +245,13 @@ pub trait Metadata: Send + Sync {
     async fn generations(&self, source: &str, table: &TableName) -> Result<Vec<TableState>>;
     /// Saves one generation of a table (insert or update).
     async fn save_table(&self, lease: &Lease, state: &TableState) -> Result<()>;
+    /// Saves several generations; in one transaction where the store has transactions.
+    async fn save_tables(&self, lease: &Lease, states: &[TableState]) -> Result<()> {
+        for state in states {
+            self.save_table(lease, state).await?;
+        }
+        Ok(())
+    }
     /// Removes one generation of a table with its chunks.
     async fn remove_table(&self, lease: &Lease, source: &str, table: &TableName, generation: u32) -> Result<()>;
     /// What the workers of a source's tables fail on at present, by table and generation: shown to people, decides nothing.

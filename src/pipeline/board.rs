@@ -1,18 +1,58 @@
 //! Who is woken by what, and the counters that people look at while a daemon runs. Nothing here is durable or decides anything:
 //! a worker that was woken for nothing looks at the stores and sleeps again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use tokio::sync::{Notify, Semaphore};
+
+use super::TableKey;
 use super::bell::{Bell, Listener};
 
-/// Wakes workers of one source and counts what passed.
+/// Writers of one source that are opened at once: each lists and reads its table's log.
+const OPENINGS: usize = 8;
+
+/// The tables that changed since one worker last looked.
+#[derive(Debug, Default)]
+pub struct ChangedTables {
+    keys: Mutex<BTreeSet<TableKey>>,
+    wake: Notify,
+}
+
+impl ChangedTables {
+    /// Waits until there is something to take, or something to look at in vain. Cancel-safe; for one worker.
+    pub async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// What changed since the last call.
+    pub fn take(&self) -> BTreeSet<TableKey> {
+        std::mem::take(&mut *locked(&self.keys))
+    }
+
+    fn note(&self, key: &TableKey) {
+        locked(&self.keys).insert(key.clone());
+        self.wake.notify_one();
+    }
+}
+
+/// What lies behind these locks is whole at any time.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes workers of one source, counts what passed, and holds what they share.
 #[derive(Debug)]
 pub struct Board {
     topics: Mutex<HashMap<String, Bell>>,
     published: Bell,
-    tables: Bell,
+    /// Those that follow one table: a change of one of a thousand tables wakes nobody else's.
+    followers: Mutex<HashMap<TableKey, Bell>>,
+    /// Those that follow all tables.
+    watchers: Mutex<Vec<Weak<ChangedTables>>>,
+    loads: OnceLock<Arc<Semaphore>>,
+    openings: Arc<Semaphore>,
     /// Row changes that went into the change log since the start.
     pub changes: AtomicU64,
     /// Snapshot rows read since the start.
@@ -37,7 +77,10 @@ impl Default for Board {
         Self {
             topics: Mutex::default(),
             published: Bell::default(),
-            tables: Bell::default(),
+            followers: Mutex::default(),
+            watchers: Mutex::default(),
+            loads: OnceLock::new(),
+            openings: Arc::new(Semaphore::new(OPENINGS)),
             changes: AtomicU64::new(0),
             snapshot_rows: AtomicU64::new(0),
             progress: Mutex::default(),
@@ -48,14 +91,12 @@ impl Default for Board {
 impl Board {
     /// Called when the topic has new published records.
     pub fn topic_moved(&self, topic: &str) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.entry(topic.to_owned()).or_default().ring();
+        locked(&self.topics).entry(topic.to_owned()).or_default().ring();
     }
 
     /// Hears when the topic has new published records.
     pub fn watch_topic(&self, topic: &str) -> Listener {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.entry(topic.to_owned()).or_default().listen()
+        locked(&self.topics).entry(topic.to_owned()).or_default().listen()
     }
 
     /// Called when `published` was saved.
@@ -68,14 +109,40 @@ impl Board {
         self.published.listen()
     }
 
-    /// Called when the list of tables, a phase or a capture changed.
-    pub fn tables_changed(&self) {
-        self.tables.ring();
+    /// Called when a table came, or changed its phase or capture.
+    pub fn table_changed(&self, key: &TableKey) {
+        if let Some(bell) = locked(&self.followers).get(key) {
+            bell.ring();
+        }
+        locked(&self.watchers).retain(|watcher| watcher.upgrade().inspect(|watcher| watcher.note(key)).is_some());
     }
 
-    /// Hears every change of a phase or a capture.
-    pub fn watch_tables(&self) -> Listener {
-        self.tables.listen()
+    /// Called when a generation of a table is gone.
+    pub fn table_gone(&self, key: &TableKey) {
+        self.table_changed(key);
+        locked(&self.followers).remove(key);
+    }
+
+    /// Hears every change of a phase or capture of one table.
+    pub fn follow_table(&self, key: &TableKey) -> Listener {
+        locked(&self.followers).entry(key.clone()).or_default().listen()
+    }
+
+    /// The tables that change from now on.
+    pub fn watch_tables(&self) -> Arc<ChangedTables> {
+        let watcher = Arc::new(ChangedTables::default());
+        locked(&self.watchers).push(Arc::downgrade(&watcher));
+        watcher
+    }
+
+    /// One permit per table of the source that is being loaded: each has connections of its own to the server.
+    pub fn loads(&self, parallel: usize) -> Arc<Semaphore> {
+        Arc::clone(self.loads.get_or_init(|| Arc::new(Semaphore::new(parallel.max(1)))))
+    }
+
+    /// One permit per writer that is being opened.
+    pub fn openings(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.openings)
     }
 
     /// Row changes and snapshot rows since the start.
@@ -85,17 +152,17 @@ impl Board {
 
     /// Records the progress of a snapshot.
     pub fn set_progress(&self, table: &str, progress: Progress) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), progress);
+        locked(&self.progress).insert(table.to_owned(), progress);
     }
 
     /// Forgets a snapshot that ended.
     pub fn clear_progress(&self, table: &str) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
+        locked(&self.progress).remove(table);
     }
 
     /// The snapshots that are running.
     pub fn progress(&self) -> Vec<(String, Progress)> {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = locked(&self.progress);
         let mut all: Vec<_> = progress.iter().map(|(table, progress)| (table.clone(), *progress)).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all

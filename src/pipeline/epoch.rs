@@ -42,7 +42,7 @@ pub async fn crossed(rooms: &Rooms, ledger: &Ledger, published: Option<Cut>) -> 
         tracing::warn!(table = %state.table, "the source's history changed before the snapshot was exact: reading it anew");
         let next = TableState { phase: from_the_start(state.phase.clone()), ..next_generation(rooms, &state).await? };
         ledger.insert(next).await?;
-        ledger.remove(&TableKey { table: state.table.clone(), generation: state.generation }).await?;
+        ledger.remove(&TableKey::of(&state)).await?;
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<Log
         }
         rooms.changelog.open_topic(&state.topic).await?;
         let tails = rooms.changelog.tails(&state.topic).await?;
-        ends.push((state.topic, tails.iter().map(|tail| tail.end).collect()));
+        ends.push((state.topic.clone(), tails.iter().map(|tail| tail.end).collect()));
     }
     Ok(ends)
 }

@@ -23,6 +23,13 @@ pub struct TableKey {
     pub generation: u32,
 }
 
+impl TableKey {
+    /// The key of a state.
+    pub fn of(state: &TableState) -> Self {
+        Self { table: state.table.clone(), generation: state.generation }
+    }
+}
+
 impl std::fmt::Display for TableKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} (g{:04})", self.table, self.generation)
@@ -35,7 +42,7 @@ pub struct Ledger {
     lease: Lease,
     source: String,
     board: SharedBoard,
-    tables: Mutex<BTreeMap<TableKey, TableState>>,
+    tables: Mutex<BTreeMap<TableKey, Arc<TableState>>>,
     /// What is written down of workers that fail and are tried again.
     troubles: Mutex<BTreeMap<TableKey, Parked>>,
 }
@@ -46,7 +53,7 @@ impl Ledger {
         let mut tables = BTreeMap::new();
         for newest in metadata.tables(source).await? {
             for state in metadata.generations(source, &newest.table).await? {
-                tables.insert(TableKey { table: state.table.clone(), generation: state.generation }, state);
+                tables.insert(TableKey::of(&state), Arc::new(state));
             }
         }
         let troubles = metadata.troubles(source).await?.into_iter();
@@ -60,53 +67,90 @@ impl Ledger {
     }
 
     /// Every generation of every table.
-    pub async fn all(&self) -> Vec<TableState> {
+    pub async fn all(&self) -> Vec<Arc<TableState>> {
         self.tables.lock().await.values().cloned().collect()
     }
 
     /// The newest generation of every table.
-    pub async fn newest(&self) -> Vec<TableState> {
-        let mut newest: BTreeMap<TableName, TableState> = BTreeMap::new();
-        for state in self.tables.lock().await.values() {
-            newest.insert(state.table.clone(), state.clone());
+    pub async fn newest(&self) -> Vec<Arc<TableState>> {
+        let tables = self.tables.lock().await;
+        let mut newest: Vec<Arc<TableState>> = Vec::with_capacity(tables.len());
+        // Generations of a table stand one behind the other, the newest last.
+        for state in tables.values() {
+            match newest.last_mut() {
+                Some(older) if older.table == state.table => *older = Arc::clone(state),
+                _ => newest.push(Arc::clone(state)),
+            }
         }
-        newest.into_values().collect()
+        newest
+    }
+
+    /// Every generation of one table, the oldest first.
+    pub async fn generations(&self, table: &TableName) -> Vec<Arc<TableState>> {
+        let key = |generation| TableKey { table: table.clone(), generation };
+        self.tables.lock().await.range(key(0)..=key(u32::MAX)).map(|(_, state)| Arc::clone(state)).collect()
+    }
+
+    /// The newest generation of one table.
+    pub async fn newest_of(&self, table: &TableName) -> Option<Arc<TableState>> {
+        self.generations(table).await.pop()
     }
 
     /// One generation.
-    pub async fn get(&self, key: &TableKey) -> Option<TableState> {
+    pub async fn get(&self, key: &TableKey) -> Option<Arc<TableState>> {
         self.tables.lock().await.get(key).cloned()
     }
 
     /// Adds a generation.
     pub async fn insert(&self, state: TableState) -> Result<()> {
+        self.insert_all(vec![state]).await
+    }
+
+    /// Adds generations, all in one step.
+    pub async fn insert_all(&self, states: Vec<TableState>) -> Result<()> {
         let mut tables = self.tables.lock().await;
-        self.metadata.save_table(&self.lease, &state).await?;
-        tables.insert(TableKey { table: state.table.clone(), generation: state.generation }, state);
-        drop(tables);
-        self.board.tables_changed();
-        Ok(())
+        self.save(&mut tables, states).await
     }
 
     /// Changes one generation and makes the change durable. `change` sees the state as it is now.
-    pub async fn update(&self, key: &TableKey, change: impl FnOnce(&mut TableState) + Send) -> Result<TableState> {
+    pub async fn update(&self, key: &TableKey, change: impl FnOnce(&mut TableState) + Send) -> Result<Arc<TableState>> {
         let mut tables = self.tables.lock().await;
-        let Some(current) = tables.get(key) else {
-            return Err(Error::Table {
-                table: key.table.clone(),
-                reason: format!("generation {} is no longer known", key.generation),
-                remedy: "none is needed: a newer generation has replaced it".to_owned(),
-            });
-        };
-        let mut state = current.clone();
+        let Some(current) = tables.get(key) else { return Err(unknown(key)) };
+        let mut state = TableState::clone(current);
         change(&mut state);
-        if state != *current {
-            self.metadata.save_table(&self.lease, &state).await?;
-            tables.insert(key.clone(), state.clone());
-            drop(tables);
-            self.board.tables_changed();
+        if state != **current {
+            self.save(&mut tables, vec![state]).await?;
         }
-        Ok(state)
+        tables.get(key).cloned().ok_or_else(|| unknown(key))
+    }
+
+    /// Changes several generations and makes the changes durable in one step.
+    pub async fn update_all(&self, keys: &[TableKey], mut change: impl FnMut(&mut TableState) + Send) -> Result<()> {
+        let mut tables = self.tables.lock().await;
+        let mut changed = Vec::new();
+        for key in keys {
+            let current = tables.get(key).ok_or_else(|| unknown(key))?;
+            let mut state = TableState::clone(current);
+            change(&mut state);
+            if state != **current {
+                changed.push(state);
+            }
+        }
+        self.save(&mut tables, changed).await
+    }
+
+    /// Durable first, then seen by others.
+    async fn save(&self, tables: &mut BTreeMap<TableKey, Arc<TableState>>, states: Vec<TableState>) -> Result<()> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        self.metadata.save_tables(&self.lease, &states).await?;
+        for state in states {
+            let key = TableKey::of(&state);
+            tables.insert(key.clone(), Arc::new(state));
+            self.board.table_changed(&key);
+        }
+        Ok(())
     }
 
     /// Forgets a generation that was replaced.
@@ -114,13 +158,12 @@ impl Ledger {
         let mut tables = self.tables.lock().await;
         self.metadata.remove_table(&self.lease, &self.source, &key.table, key.generation).await?;
         tables.remove(key);
-        drop(tables);
-        self.board.tables_changed();
+        self.board.table_gone(key);
         Ok(())
     }
 
     /// Parks one generation; a parked one keeps its first reason, unless only the new one rules out `resume`.
-    pub async fn park(&self, key: &TableKey, parked: Parked) -> Result<TableState> {
+    pub async fn park(&self, key: &TableKey, parked: Parked) -> Result<Arc<TableState>> {
         self.update(key, |state| {
             state.phase = state.phase.clone().park(parked);
         })
@@ -128,7 +171,7 @@ impl Ledger {
     }
 
     /// Parks on the capture side: nothing of the table that starts at or behind `until` is in the change log.
-    pub async fn end_capture(&self, key: &TableKey, until: crate::change::Cut, parked: Parked) -> Result<TableState> {
+    pub async fn end_capture(&self, key: &TableKey, until: crate::change::Cut, parked: Parked) -> Result<Arc<TableState>> {
         self.update(key, |state| {
             if let CaptureState::On { since } = state.capture {
                 state.capture = CaptureState::Ended { since, until: until.max(since) };
@@ -173,5 +216,13 @@ impl Ledger {
     /// The source's name.
     pub fn source_name(&self) -> &str {
         &self.source
+    }
+}
+
+fn unknown(key: &TableKey) -> Error {
+    Error::Table {
+        table: key.table.clone(),
+        reason: format!("generation {} is no longer known", key.generation),
+        remedy: "none is needed: a newer generation has replaced it".to_owned(),
     }
 }

@@ -56,6 +56,12 @@ pub struct Load {
 impl Load {
     /// Runs until the snapshot is complete or the load is cancelled; goes on where an earlier run stopped.
     pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        // A thousand tables that are captured at once must not all connect at once; they come in their order.
+        let _permit = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(()),
+            permit = self.board.loads(self.limits.parallel).acquire_owned() => permit.map_err(|_| self.stopping())?,
+        };
         let state = self.state().await?;
         let CaptureState::On { since } = state.capture else { return Ok(()) };
         let visible = self.wait_visible(&state).await?;
@@ -98,7 +104,15 @@ impl Load {
         self.finish(since, &chunks, &visible).await
     }
 
-    async fn state(&self) -> Result<TableState> {
+    fn stopping(&self) -> Error {
+        Error::Table {
+            table: self.key.table.clone(),
+            reason: "the daemon is stopping".to_owned(),
+            remedy: "none is needed".to_owned(),
+        }
+    }
+
+    async fn state(&self) -> Result<Arc<TableState>> {
         self.ledger.get(&self.key).await.ok_or_else(|| Error::Table {
             table: self.key.table.clone(),
             reason: format!("generation {} is no longer known", self.key.generation),
@@ -177,14 +191,14 @@ impl Load {
     async fn spawn(
         &self,
         running: &mut JoinSet<Result<(u64, ChunkDone)>>,
-        state: &TableState,
+        state: &Arc<TableState>,
         mut chunk: ChunkState,
         since: Cut,
         visible: &Visible,
     ) -> Result<()> {
         chunk.attempts += 1;
         self.rooms.metadata.save_chunks(self.ledger.lease(), state, std::slice::from_ref(&chunk), false).await?;
-        let (load, state, visible) = (self.clone(), state.clone(), visible.clone());
+        let (load, state, visible) = (self.clone(), Arc::clone(state), visible.clone());
         running.spawn(async move {
             let index = chunk.index;
             let done = load.read_chunk(&state, &chunk, since, &visible).await?;
@@ -194,11 +208,7 @@ impl Load {
     }
 
     async fn read_chunk(&self, state: &TableState, chunk: &ChunkState, since: Cut, visible: &Visible) -> Result<ChunkDone> {
-        let _permit = Arc::clone(&self.limits.chunks).acquire_owned().await.map_err(|_| Error::Table {
-            table: state.table.clone(),
-            reason: "the daemon is stopping".to_owned(),
-            remedy: "none is needed".to_owned(),
-        })?;
+        let _permit = Arc::clone(&self.limits.chunks).acquire_owned().await.map_err(|_| self.stopping())?;
         let range: ChunkRange = read_document("chunk", &state.table, &chunk.range)?;
         let attempt = format!("{}-{}", self.ledger.lease().term, chunk.attempts);
         let specs = targets::targets(state);

@@ -156,7 +156,7 @@ impl Write {
         }
     }
 
-    async fn state(&self) -> Result<TableState> {
+    async fn state(&self) -> Result<Arc<TableState>> {
         self.ledger.get(&self.key).await.ok_or_else(|| Error::Table {
             table: self.key.table.clone(),
             reason: format!("generation {} is no longer known", self.key.generation),
@@ -167,6 +167,7 @@ impl Write {
 
 impl Writing {
     async fn open(write: Write) -> Result<Self> {
+        let opening = write.board.openings().acquire_owned().await;
         let state = write.state().await?;
         let (since, handoff) = match (&state.capture, state.phase.handoff()) {
             (CaptureState::On { since } | CaptureState::Ended { since, .. }, Some(handoff)) => (*since, handoff),
@@ -179,6 +180,7 @@ impl Writing {
             }
         };
         let mut table = write.rooms.lake.writer(write.spec.clone(), write.ledger.lease().term).await?;
+        drop(opening);
         if table.committed().point.is_none() {
             if matches!(state.phase, Phase::Live { .. }) {
                 return Err(Error::Table {
@@ -345,6 +347,8 @@ impl Writing {
                 bytes += record.value.len() as u64;
                 records += 1;
             }
+            // A huge row is in the batch by now: it is not kept in its record as well.
+            drop(block);
             self.table.relieve().await?;
         }
         Ok(Some(taken))
@@ -414,9 +418,12 @@ impl Writing {
             return Ok(());
         }
         self.maintained_at = Instant::now();
+        self.write.ledger.works(&self.write.key).await?;
+        if self.table.rests_until_ms() > self.write.rooms.clock.now_ms() {
+            return Ok(());
+        }
         // The snapshot was adopted when this writer was opened: nothing but the commits needs a chunk's files any more.
         let done = self.table.maintain(&[]).await?;
-        self.write.ledger.works(&self.write.key).await?;
         if done.files_deleted > 0 {
             tracing::debug!(table = %self.write.spec.name, files = done.files_deleted, entries = done.entries_expired, "cleaned up");
         }

@@ -1,12 +1,13 @@
 //! Switches that tests throw in the product's own code: planted mistakes and named points to die at.
 //!
-//! All exist only in builds with debug assertions; in a release build [`planted`] and [`is_simulated`] are `false` and [`point`] is
-//! nothing, known when it is compiled. They are here because the code that decides correctness is what has to be tried, not a copy of it.
+//! All exist only in builds with debug assertions; in a release build [`planted`] and [`is_simulated`] are `false`, [`point`] and
+//! [`slow_put`] are nothing, known when it is compiled. They are here because the code that decides correctness is what has to be tried, not a copy of it.
 //!
 //! - A **mistake** is planted in the thread that asks for it ([`plant`]): the simulation runs a seed in one thread, so two seeds side
 //!   by side do not see each other's. `BINLAKE_PLANT=LoadBeforeVisible` plants it in every thread of a process, for the real binary.
 //! - **Chance** is a seed's in a thread that simulates ([`simulate`]): ids and jitter are the same in every run of it, and work that would
 //!   go to a blocking thread is done on the spot.
+//! - **Slowness** of the lake: `BINLAKE_SLOW_LAKE_MS=200` lets every put into it take so much longer.
 //! - A **point** ends the process on the spot, as `kill -9` would: `BINLAKE_DIE_AT=name` at the first passage, `name:3` at the third.
 //!   The names stand in [`at`].
 
@@ -17,6 +18,8 @@ mod chance;
 mod mistake;
 #[cfg(debug_assertions)]
 mod points;
+#[cfg(debug_assertions)]
+mod slow;
 
 #[cfg(debug_assertions)]
 pub use chance::{Simulated, simulate};
@@ -142,3 +145,13 @@ pub fn point(name: &'static str) {
 /// A place where a process may die in a test: nothing.
 #[cfg(not(debug_assertions))]
 pub const fn point(_: &'static str) {}
+
+/// Waits as long as a put into the lake is to be delayed in a test.
+#[cfg(debug_assertions)]
+pub async fn slow_put() {
+    slow::put().await;
+}
+
+/// Waits as long as a put into the lake is to be delayed in a test: not at all.
+#[cfg(not(debug_assertions))]
+pub async fn slow_put() {}

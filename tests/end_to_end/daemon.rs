@@ -101,6 +101,11 @@ impl<'a> Daemon<'a> {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, at this very moment.
     pub(crate) fn kill(mut self) {
         assert!(self.runs(), "the daemon had ended by itself");

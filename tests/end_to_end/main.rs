@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bank;
+mod bounded;
 mod changes;
 mod daemon;
 mod damaged_lake;

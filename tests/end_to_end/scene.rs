@@ -39,6 +39,8 @@ pub(crate) struct Yaml {
     pub(crate) commit: String,
     /// The items of `tables:`, a line each.
     pub(crate) tables: Vec<String>,
+    /// More of the flow map behind `changelog:`, from its comma on.
+    pub(crate) changelog: String,
     /// `lake.datetime_zone`.
     pub(crate) zone: String,
     /// The time zone that binlake itself runs in, as `TZ` has it.
@@ -65,10 +67,11 @@ impl Yaml {
         format!(
             "state: sqlite:state/binlake.db\n\
              scratch: state/scratch\n\
-             changelog: {{kind: local, dir: state/changelog}}\n\
+             changelog: {{kind: local, dir: state/changelog{}}}\n\
              {}\
              lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: {}\n{}\
              sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}{}",
+            self.changelog,
             self.more,
             lake.display(),
             self.commit,
@@ -126,6 +129,7 @@ impl Scene {
             snapshot: "{parallel: 2, chunk_rows: 500}".to_owned(),
             commit: "{interval: 1s}".to_owned(),
             tables: tables.iter().map(|table| table.as_ref().to_owned()).collect(),
+            changelog: String::new(),
             zone: "UTC".to_owned(),
             our_zone: "UTC".to_owned(),
             lake: String::new(),

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::encoder::KEPT_BYTES;
 use super::envelope::letter;
 use super::instant::read_instant;
 use super::plan::{ColumnPlan, Format, Plan};
@@ -301,7 +302,10 @@ impl Decoded<'_> {
     /// # Errors
     /// [`Error::Corrupt`] if the images are not what the encoder writes, [`Error::Cell`] if the sink refused a cell.
     pub fn drive(&mut self, sink: &mut dyn RowSink) -> Result<()> {
-        self.images(sink).map_err(|stopped| match stopped {
+        let driven = self.images(sink);
+        self.scratch.clear();
+        self.scratch.shrink_to(KEPT_BYTES);
+        driven.map_err(|stopped| match stopped {
             Stopped::Text(unexpected) => self.place.unexpected(unexpected),
             Stopped::Sink(source) => Error::Cell { topic: self.place.topic.to_owned(), position: self.head.position, source },
         })

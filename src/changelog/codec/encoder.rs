@@ -15,6 +15,9 @@ use crate::changelog::chain::{Link, Links};
 use crate::changelog::{AppendBatch, AppendRecord, Error, Result};
 use crate::trial::{Mistake, planted};
 
+/// What a buffer keeps between two rows.
+pub(super) const KEPT_BYTES: usize = 1 << 20;
+
 /// Encodes the row changes of one table in one shape.
 #[derive(Debug)]
 pub struct Encoder {
@@ -91,6 +94,14 @@ impl Encoder {
         links: &mut Links,
         batch: &mut AppendBatch,
     ) -> Result<u64> {
+        let used = self.lay_down(info, ordinal, links, batch);
+        // A huge row is in the batch now, or nowhere.
+        self.text.clear();
+        self.text.shrink_to(KEPT_BYTES);
+        used
+    }
+
+    fn lay_down(&mut self, info: &TransactionInfo<'_>, ordinal: u64, links: &mut Links, batch: &mut AppendBatch) -> Result<u64> {
         let position = ChangePosition { transaction: info.start, ordinal };
         self.complete().map_err(|source| Error::Cell { topic: batch.topic.clone(), position, source })?;
         self.envelope.compile(info);

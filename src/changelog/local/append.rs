@@ -11,8 +11,14 @@ use crate::changelog::chain::check_append;
 use crate::changelog::{Acknowledged, Error};
 use crate::trial::{Mistake, planted};
 
-/// Appends all batches, or none. An empty batch only makes its term known.
-pub(super) fn append(connection: &Connection, batches: &[PackedBatch], bytes_max: u64) -> Outcome<Vec<Acknowledged>> {
+/// Appends all batches, or none. An empty batch only makes its term known. Of what the log holds `unpublished` bytes cannot go before
+/// more is appended.
+pub(super) fn append(
+    connection: &Connection,
+    batches: &[PackedBatch],
+    bytes_max: u64,
+    unpublished: u64,
+) -> Outcome<Vec<Acknowledged>> {
     let before = used(connection)?;
     let mut acknowledged = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -24,8 +30,8 @@ pub(super) fn append(connection: &Connection, batches: &[PackedBatch], bytes_max
     if bytes > bytes_max {
         bytes -= evict(connection, bytes - bytes_max)?;
     }
-    // What does not fit into an empty log would never fit.
-    if bytes > bytes_max && before > 0 && added > 0 {
+    // What does not fit into an empty log would never fit, nor what does not fit beside its own transaction.
+    if bytes > bytes_max && before > unpublished && added > 0 {
         return Err(Error::Full { bytes: before, bytes_max }.into());
     }
     Ok(acknowledged)

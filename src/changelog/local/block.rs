@@ -4,6 +4,8 @@
 //! it (they are given when the block is stored), nor are predecessors: within a block each record follows the one before it, which
 //! [`super::super::chain::check_append`] has made sure of.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::change::{BinlogPosition, ChangePosition, LogOffset, Term};
@@ -20,10 +22,18 @@ const OVERHEAD: u64 = 200;
 
 /// A batch, ready to be stored.
 pub(super) struct PackedBatch {
-    pub(super) topic: String,
-    pub(super) term: Term,
-    pub(super) records: Vec<AppendRecord>,
+    /// The batches of the call, and which of them this is.
+    batches: Arc<Vec<AppendBatch>>,
+    number: usize,
     pub(super) blocks: Vec<PackedBlock>,
+}
+
+impl std::ops::Deref for PackedBatch {
+    type Target = AppendBatch;
+
+    fn deref(&self) -> &AppendBatch {
+        &self.batches[self.number]
+    }
 }
 
 /// A block that has no offset yet.
@@ -53,11 +63,18 @@ struct OpenBlock<'a> {
     raw: Vec<u8>,
 }
 
-/// Cuts a batch into blocks and compresses them.
+/// Cuts batches into blocks and compresses them.
 ///
 /// # Errors
 /// [`Error::TooLarge`] for a record that no block can hold, [`Error::Storage`] for one that names bytes the batch does not have.
-pub(super) fn pack(batch: AppendBatch) -> Result<PackedBatch> {
+pub(super) fn pack(batches: &Arc<Vec<AppendBatch>>) -> Result<Vec<PackedBatch>> {
+    let pack = |(number, batch): (usize, &AppendBatch)| -> Result<PackedBatch> {
+        Ok(PackedBatch { batches: Arc::clone(batches), number, blocks: blocks(batch)? })
+    };
+    batches.iter().enumerate().map(pack).collect()
+}
+
+fn blocks(batch: &AppendBatch) -> Result<Vec<PackedBlock>> {
     let mut partitions: Vec<u32> = batch.records.iter().map(|record| record.partition).collect();
     partitions.sort_unstable();
     partitions.dedup();
@@ -66,11 +83,11 @@ pub(super) fn pack(batch: AppendBatch) -> Result<PackedBatch> {
     for partition in partitions {
         let mut open: Option<OpenBlock<'_>> = None;
         for record in batch.records.iter().filter(|record| record.partition == partition) {
-            let (key, value) = parts(&batch, record)?;
+            let (key, value) = parts(batch, record)?;
             let bytes = HEADER + key.len() + value.len();
             if bytes > RAW_BYTES_MAX {
                 let (bytes, bytes_max) = (bytes as u64, RAW_BYTES_MAX as u64);
-                return Err(Error::TooLarge { topic: batch.topic, position: record.position, bytes, bytes_max });
+                return Err(Error::TooLarge { topic: batch.topic.clone(), position: record.position, bytes, bytes_max });
             }
             if let Some(full) = open.take_if(|open| open.raw.len() + bytes > RAW_BYTES_AIM || open.head.schema != record.schema) {
                 raw = close(full, &mut blocks);
@@ -87,7 +104,7 @@ pub(super) fn pack(batch: AppendBatch) -> Result<PackedBatch> {
             raw = close(rest, &mut blocks);
         }
     }
-    Ok(PackedBatch { topic: batch.topic, term: batch.term, records: batch.records, blocks })
+    Ok(blocks)
 }
 
 fn parts<'a>(batch: &'a AppendBatch, record: &AppendRecord) -> Result<(&'a [u8], &'a [u8])> {
@@ -112,7 +129,8 @@ fn close(open: OpenBlock<'_>, blocks: &mut Vec<PackedBlock>) -> Vec<u8> {
         raw_bytes: open.raw.len(),
         data: lz4_flex::block::compress(&open.raw),
     });
-    open.raw
+    // A huge record's room is not kept for the small ones behind it.
+    if open.raw.len() > 2 * RAW_BYTES_AIM { Vec::new() } else { open.raw }
 }
 
 fn write_record(raw: &mut Vec<u8>, position: ChangePosition, key: &[u8], value: &[u8]) {

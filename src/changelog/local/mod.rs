@@ -19,14 +19,18 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, LocalSettings, PartitionTail, Record, Result, Usage};
+use super::{
+    Acknowledged, AppendBatch, ChangeLog, Consumer, Error, LocalSettings, PartitionTail, Record, Result, Unpublished, Usage,
+};
 use crate::change::LogOffset;
+use block::PackedBlock;
 use reader::{Range, Reader};
+use rusqlite::Connection;
 use store::{Outcome, storage};
 use writer::{Durability, Writer};
 
@@ -45,6 +49,8 @@ pub struct LocalLog {
     writer: Writer,
     reader: Arc<Reader>,
     reads: Arc<Semaphore>,
+    /// Of every tailer that appends.
+    unpublished: Mutex<Vec<Weak<Unpublished>>>,
     _lock: File,
 }
 
@@ -72,7 +78,18 @@ impl LocalLog {
         let writer = Writer::start(path.clone(), connection)?;
         let reader = Arc::new(Reader::new(path.clone()));
         let reads = Arc::new(Semaphore::new(READS));
-        Ok(Self { path, bytes_max: settings.bytes_max, writer, reader, reads, _lock: lock })
+        let unpublished = Mutex::default();
+        Ok(Self { path, bytes_max: settings.bytes_max, writer, reader, reads, unpublished, _lock: lock })
+    }
+
+    /// What all tailers, this one included, have in the log and did not publish.
+    fn unpublished_with(&self, tailer: &Arc<Unpublished>) -> u64 {
+        let mut known = self.unpublished.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.strong_count() > 0);
+        if !known.iter().any(|known| known.as_ptr() == Arc::as_ptr(tailer)) {
+            known.push(Arc::downgrade(tailer));
+        }
+        known.iter().filter_map(Weak::upgrade).map(|known| known.bytes()).sum()
     }
 
     /// Runs a read away from the async threads, a bounded number at a time.
@@ -126,10 +143,28 @@ impl ChangeLog for LocalLog {
     }
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
-        let pack = move || batches.into_iter().map(block::pack).collect::<Result<Vec<_>>>();
-        let packed = blocking(&self.path, pack).await?;
+        self.append_unpublished(&Arc::new(batches), &Arc::default()).await
+    }
+
+    async fn append_unpublished(
+        &self,
+        batches: &Arc<Vec<AppendBatch>>,
+        unpublished: &Arc<Unpublished>,
+    ) -> Result<Vec<Acknowledged>> {
+        let batches = Arc::clone(batches);
+        let packed = blocking(&self.path, move || block::pack(&batches)).await?;
+        let added = packed.iter().flat_map(|batch| &batch.blocks).map(PackedBlock::live_bytes).sum();
+        let all_unpublished = self.unpublished_with(unpublished);
         let bytes_max = self.bytes_max;
-        self.writer.call(Durability::Durable, move |connection| append::append(connection, &packed, bytes_max)).await
+        let append = move |connection: &Connection| append::append(connection, &packed, bytes_max, all_unpublished);
+        let acknowledged = self.writer.call(Durability::Durable, append).await?;
+        unpublished.add(added);
+        Ok(acknowledged)
+    }
+
+    async fn bytes_from(&self, topic: &str, from: LogOffset) -> Result<u64> {
+        let topic = topic.to_owned();
+        self.reading(move |reader| reader.bytes_from(&topic, from)).await
     }
 
     async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {

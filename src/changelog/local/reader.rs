@@ -58,6 +58,15 @@ impl Reader {
         self.with_connection(|connection| is_registered(connection, topic, consumer))
     }
 
+    /// The bytes of a topic's blocks from an offset on.
+    pub(super) fn bytes_from(&self, name: &str, from: LogOffset) -> Result<u64> {
+        self.with_connection(|connection| {
+            let topic = store::topic(connection, name)?;
+            let sql = "SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1 AND first_offset >= ?2";
+            number(connection.prepare_cached(sql)?.query_row((topic.id, stored(from.0)?), |row| row.get(0))?)
+        })
+    }
+
     /// The records of a range, as many as fit.
     pub(super) fn read(&self, range: &Range) -> Result<Vec<Record>> {
         self.with_connection(|connection| self.read_range(connection, range))

@@ -181,6 +181,33 @@ async fn freed_space_is_used_again_and_given_back() {
     assert!(after < sizes[0], "{after} of {sizes:?}");
 }
 
+#[tokio::test]
+async fn a_transaction_larger_than_the_log_passes_once_nothing_else_is_left_in_it() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = LocalSettings { directory: home.path().to_owned(), bytes_max: 7 << 19 };
+    let log = LocalLog::open(settings).await.unwrap();
+    log.open_topic("t").await.unwrap();
+    let mut feed = Feed::new("t", 0);
+    let consumer = Consumer("c".to_owned());
+    log.advance("t", &consumer, &[LogOffset(0)]).await.unwrap();
+    log.append(vec![feed.batch(1, 2, 1 << 20)]).await.unwrap();
+    let unpublished = Arc::new(Unpublished::default());
+    let parts: Vec<_> = (0..8).map(|_| Arc::new(vec![feed.batch(1, 1, 1 << 20)])).collect();
+    let (fits, rest) = parts.split_at(1);
+    log.append_unpublished(&fits[0], &unpublished).await.unwrap_or_else(|error| panic!("{error}"));
+    let full = log.append_unpublished(&rest[0], &unpublished).await;
+    assert!(matches!(full, Err(Error::Full { .. })), "there is something that a writer has yet to take: {full:?}");
+    log.advance("t", &consumer, &[LogOffset(2)]).await.unwrap();
+    for part in rest {
+        log.append_unpublished(part, &unpublished).await.unwrap();
+    }
+    assert!(log.usage().await.unwrap().bytes > 7 << 20);
+    assert_eq!(log.bytes_from("t", LogOffset(2)).await.unwrap(), unpublished.bytes());
+    unpublished.clear();
+    let full = log.append(vec![feed.batch(1, 1, 1 << 20)]).await;
+    assert!(matches!(full, Err(Error::Full { .. })), "what was published is for the writer to take: {full:?}");
+}
+
 /// Not a benchmark, a look: `cargo test --release --lib local::tests::speed -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "prints the speed of the embedded log"]

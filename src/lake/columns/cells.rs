@@ -32,24 +32,27 @@ pub(crate) enum Cells {
 
 impl Cells {
     /// A builder for one of the types that [`super::Shape`] gives out; None for any other.
+    // Without room ahead: a table with thousands of columns, or one of thousands of tables, may hold no row for long.
     pub(crate) fn new(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
-            DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
-            DataType::Int8 => Self::Int8(Int8Builder::new()),
-            DataType::Int16 => Self::Int16(Int16Builder::new()),
-            DataType::Int32 => Self::Int32(Int32Builder::new()),
-            DataType::Int64 => Self::Int64(Int64Builder::new()),
+            DataType::Boolean => Self::Boolean(BooleanBuilder::with_capacity(0)),
+            DataType::Int8 => Self::Int8(Int8Builder::with_capacity(0)),
+            DataType::Int16 => Self::Int16(Int16Builder::with_capacity(0)),
+            DataType::Int32 => Self::Int32(Int32Builder::with_capacity(0)),
+            DataType::Int64 => Self::Int64(Int64Builder::with_capacity(0)),
             DataType::Decimal128(precision, scale) => Self::Decimal {
-                builder: Decimal128Builder::new().with_data_type(data_type.clone()),
+                builder: Decimal128Builder::with_capacity(0).with_data_type(data_type.clone()),
                 precision: *precision,
                 scale: u8::try_from(*scale).ok()?,
             },
-            DataType::Float32 => Self::Float(Float32Builder::new()),
-            DataType::Float64 => Self::Double(Float64Builder::new()),
-            DataType::Utf8 => Self::Text(StringBuilder::new()),
-            DataType::Binary => Self::Bytes(BinaryBuilder::new()),
-            DataType::Date32 => Self::Date(Date32Builder::new()),
-            other if *other == instant() => Self::Instant(TimestampMicrosecondBuilder::new().with_data_type(instant())),
+            DataType::Float32 => Self::Float(Float32Builder::with_capacity(0)),
+            DataType::Float64 => Self::Double(Float64Builder::with_capacity(0)),
+            DataType::Utf8 => Self::Text(StringBuilder::with_capacity(0, 0)),
+            DataType::Binary => Self::Bytes(BinaryBuilder::with_capacity(0, 0)),
+            DataType::Date32 => Self::Date(Date32Builder::with_capacity(0)),
+            other if *other == instant() => {
+                Self::Instant(TimestampMicrosecondBuilder::with_capacity(0).with_data_type(instant()))
+            }
             _ => return None,
         })
     }

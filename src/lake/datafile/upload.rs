@@ -1,9 +1,10 @@
 //! A data file on its way into the store: encoded in blocking threads, uploaded in parts of one size.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use bytes::BytesMut;
+use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 
@@ -25,7 +26,9 @@ pub struct FileUpload {
     /// None while a blocking thread has it, and for good when that failed.
     writer: Option<DataFileWriter>,
     pending: PendingRows,
-    buffer: BytesMut,
+    /// What waits to be a part, as it came: a huge row group is not copied once more.
+    waiting: VecDeque<Bytes>,
+    waiting_bytes: usize,
     upload: Option<Box<dyn MultipartUpload>>,
     bytes: u64,
 }
@@ -60,7 +63,8 @@ impl FileUpload {
             shape: shape.clone(),
             row_group_bytes: settings.row_group_bytes.max(1),
             pending: PendingRows::default(),
-            buffer: BytesMut::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             upload: None,
             bytes: 0,
         })
@@ -93,11 +97,11 @@ impl FileUpload {
         }
         let writer = self.take_writer()?;
         let (rest, entry) = blocking(move || writer.finish()).await?;
-        self.buffer.extend_from_slice(&rest);
-        let last = std::mem::take(&mut self.buffer).freeze();
+        self.wait(rest);
+        let last = self.next_part(usize::MAX);
         let done = match self.upload.take() {
-            None => self.store.put(&self.location, PutPayload::from_bytes(last)).await.map(drop),
-            Some(mut upload) => match upload.put_part(PutPayload::from_bytes(last)).await {
+            None => self.store.put(&self.location, last).await.map(drop),
+            Some(mut upload) => match upload.put_part(last).await {
                 Ok(()) => upload.complete().await.map(drop),
                 Err(error) => Err(error),
             },
@@ -134,20 +138,42 @@ impl FileUpload {
         })
         .await?;
         self.bytes += written.len() as u64;
-        self.buffer.extend_from_slice(&written);
+        self.wait(written);
         self.send_parts().await?;
         self.writer = Some(writer);
         Ok(())
     }
 
+    fn wait(&mut self, bytes: Bytes) {
+        self.waiting_bytes += bytes.len();
+        self.waiting.push_back(bytes);
+    }
+
+    /// The first bytes that wait, at most so many.
+    fn next_part(&mut self, bytes_max: usize) -> PutPayload {
+        let mut part = Vec::new();
+        let mut left = bytes_max.min(self.waiting_bytes);
+        self.waiting_bytes -= left;
+        while left > 0
+            && let Some(mut bytes) = self.waiting.pop_front()
+        {
+            if bytes.len() > left {
+                self.waiting.push_front(bytes.split_off(left));
+            }
+            left -= bytes.len();
+            part.push(bytes);
+        }
+        PutPayload::from_iter(part)
+    }
+
     async fn send_parts(&mut self) -> Result<()> {
-        while self.buffer.len() > PART_BYTES {
+        while self.waiting_bytes > PART_BYTES {
             let mut upload = match self.upload.take() {
                 Some(upload) => upload,
                 None => self.store.put_multipart(&self.location).await.map_err(|source| self.store_error(source))?,
             };
-            let part = self.buffer.split_to(PART_BYTES).freeze();
-            upload.put_part(PutPayload::from_bytes(part)).await.map_err(|source| self.store_error(source))?;
+            let part = self.next_part(PART_BYTES);
+            upload.put_part(part).await.map_err(|source| self.store_error(source))?;
             self.upload = Some(upload);
         }
         Ok(())

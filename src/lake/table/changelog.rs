@@ -138,4 +138,8 @@ impl TableWriter for ChangelogWriter {
     async fn maintain(&mut self, keep: &[String]) -> Result<Maintenance> {
         self.ledger.maintain(keep).await
     }
+
+    fn rests_until_ms(&self) -> u64 {
+        self.ledger.rests_until_ms
+    }
 }

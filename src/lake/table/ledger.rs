@@ -55,6 +55,8 @@ pub(crate) struct Ledger {
     pub(crate) switched_ms: Option<u64>,
     /// Whether orphans of older terms have been removed.
     pub(crate) swept: bool,
+    /// Until then there is nothing to remove.
+    pub(crate) rests_until_ms: u64,
     failed: bool,
 }
 
@@ -73,6 +75,7 @@ impl Ledger {
             forgotten: Vec::new(),
             switched_ms: None,
             swept: false,
+            rests_until_ms: 0,
             failed: false,
             spec,
         };
@@ -252,6 +255,7 @@ impl Ledger {
         }
         self.committed = self.state.committed();
         self.forgotten.clear();
+        self.rests_until_ms = 0;
         if self.state.seq - self.checkpointed >= self.settings.checkpoint_every.max(1) {
             self.log.checkpoint(&self.state).await?;
             self.checkpointed = self.state.seq;

@@ -124,4 +124,8 @@ impl TableWriter for MirrorWriter {
     async fn maintain(&mut self, keep: &[String]) -> Result<Maintenance> {
         self.ledger.maintain(keep).await
     }
+
+    fn rests_until_ms(&self) -> u64 {
+        self.ledger.rests_until_ms
+    }
 }

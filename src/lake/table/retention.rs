@@ -30,6 +30,9 @@ use crate::lake::{Error, Maintenance, Result, Retention};
 /// Log entries that are kept at most, for people.
 const ENTRIES_KEPT: usize = 10_000;
 
+/// Between two looks for log entries of a table without changes that have come of age.
+const ENTRIES_EVERY_MS: u64 = 3_600_000;
+
 /// Which replaced files go now.
 pub(crate) fn lapsed<'a>(retained: &'a [Retained], live_bytes: u64, now_ms: u64, retention: &Retention) -> Vec<&'a Retained> {
     let mut oldest_first: Vec<&Retained> = retained.iter().collect();
@@ -47,6 +50,15 @@ pub(crate) fn lapsed<'a>(retained: &'a [Retained], live_bytes: u64, now_ms: u64,
 fn lets_go(age_ms: u64, old_bytes: u64, live_bytes: u64, retention: &Retention) -> bool {
     let age = Duration::from_millis(age_ms);
     age >= retention.max || (age >= retention.min && old_bytes as f64 > retention.size * live_bytes as f64)
+}
+
+/// When the next of the files goes if nothing is committed; None while there are none.
+fn next_lapse_ms(retained: &[&Retained], live_bytes: u64, retention: &Retention) -> Option<u64> {
+    let oldest_ms = retained.iter().map(|file| file.replaced_ms).min()?;
+    let bytes: u64 = retained.iter().map(|file| file.bytes).sum();
+    let too_much = lets_go(retention.min.as_millis() as u64, bytes, live_bytes, retention);
+    let age = if too_much { retention.min } else { retention.max };
+    Some(oldest_ms.saturating_add(age.as_millis() as u64))
 }
 
 /// Whose a directory below a generation's is.
@@ -86,11 +98,23 @@ impl Ledger {
             // Chunks that are kept for now, or not adopted yet, want another look.
             self.swept = self.state.content.is_some() && keep.is_empty();
         }
-        done.files_deleted += self.delete_older_generations(now_ms).await?;
+        let (deleted, left) = self.delete_older_generations(now_ms).await?;
+        done.files_deleted += deleted;
         let before_ms = now_ms.saturating_sub(self.settings.retention.max.as_millis() as u64);
         done.entries_expired = self.log.expire(before_ms, ENTRIES_KEPT).await?;
+        self.rests_until_ms = if left || !self.swept { 0 } else { self.next_removal_ms(now_ms) };
         self.end();
         Ok(done)
+    }
+
+    /// When there may be something to remove again: a table without changes is left alone until then, and with it the store.
+    fn next_removal_ms(&self, now_ms: u64) -> u64 {
+        let forgotten: BTreeSet<&String> = self.forgotten.iter().collect();
+        let retained: Vec<&Retained> = self.state.retained.iter().filter(|file| !forgotten.contains(&file.path)).collect();
+        let lapse_ms = next_lapse_ms(&retained, self.state.live_bytes(), &self.settings.retention);
+        // Log entries go one by one as they come of age.
+        let entries_ms = now_ms.saturating_add(ENTRIES_EVERY_MS);
+        lapse_ms.map_or(entries_ms, |lapse_ms| lapse_ms.min(entries_ms))
     }
 
     async fn delete_lapsed(&mut self, keep: &BTreeSet<String>, now_ms: u64) -> Result<u64> {
@@ -177,11 +201,12 @@ impl Ledger {
         Ok(units)
     }
 
-    async fn delete_older_generations(&self, now_ms: u64) -> Result<u64> {
-        let Some(our_switch_ms) = self.switched_ms else { return Ok(0) };
+    /// How many files went, and whether there is a generation left that will go.
+    async fn delete_older_generations(&self, now_ms: u64) -> Result<(u64, bool)> {
+        let Some(our_switch_ms) = self.switched_ms else { return Ok((0, false)) };
         let retention = &self.settings.retention;
         let retained_bytes: u64 = self.state.retained.iter().map(|file| file.bytes).sum();
-        let mut deleted = 0;
+        let (mut deleted, mut left) = (0, false);
         for name in self.store.directories(&self.folder()).await? {
             let Some(generation) = older_generation(&name, self.spec.generation) else { continue };
             let log = CommitLog::new(&self.store, &self.spec.name, generation);
@@ -194,13 +219,14 @@ impl Ledger {
             let since_ms = state.switched.map_or(our_switch_ms, |switched| switched.at_ms);
             let old_bytes = retained_bytes + state.live_bytes() + state.retained.iter().map(|file| file.bytes).sum::<u64>();
             if !lets_go(now_ms.saturating_sub(since_ms), old_bytes, self.state.live_bytes(), retention) {
+                left = true;
                 continue;
             }
             let directory = self.object(&name);
             deleted += self.delete_all(&directory).await?;
             log.expire(u64::MAX, 0).await?;
         }
-        Ok(deleted)
+        Ok((deleted, left))
     }
 
     async fn delete_all(&self, directory: &Path) -> Result<u64> {
@@ -251,6 +277,19 @@ mod tests {
         let files = [old("b", 200, 96 * hour), old("a", 200, 95 * hour), old("c", 200, 97 * hour)];
         assert_eq!(names(&lapsed(&files, 100, 100 * hour, &retention())), ["a", "b"]);
         assert_eq!(names(&lapsed(&files, 200, 100 * hour, &retention())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_table_rests_until_its_next_file_goes_and_no_longer() {
+        let hour = 3_600_000;
+        let files = [old("b", 200, 96 * hour), old("a", 200, 95 * hour)];
+        for live_bytes in [100, 1_000] {
+            let retained: Vec<&Retained> = files.iter().collect();
+            let next_ms = next_lapse_ms(&retained, live_bytes, &retention()).unwrap();
+            assert_eq!(names(&lapsed(&files, live_bytes, next_ms - 1, &retention())), Vec::<String>::new());
+            assert_eq!(names(&lapsed(&files, live_bytes, next_ms, &retention())), ["a"]);
+        }
+        assert_eq!(next_lapse_ms(&[], 100, &retention()), None);
     }
 
     #[test]

@@ -243,10 +243,14 @@ impl Metadata for SqliteMetadata {
     }
 
     async fn save_table(&self, lease: &Lease, state: &TableState) -> Result<()> {
-        let (lease, state) = (lease.clone(), state.clone());
+        self.save_tables(lease, std::slice::from_ref(state)).await
+    }
+
+    async fn save_tables(&self, lease: &Lease, states: &[TableState]) -> Result<()> {
+        let (lease, states) = (lease.clone(), states.to_vec());
         self.write(move |transaction| {
             leases::check(transaction, &lease)?;
-            tables::save(transaction, &state)
+            states.iter().try_for_each(|state| tables::save(transaction, state))
         })
         .await
     }

@@ -212,7 +212,11 @@ impl TransactionBody for Body {
             let mut fields = Fields(self.reader.entry().get(rows.at..).unwrap_or_default());
             if !fields.0.is_empty() {
                 let read = self.row_reader.read(&rows.present, rows.event_kind, &mut fields, sink);
+                let is_last = fields.0.is_empty();
                 rows.at = self.reader.entry().len() - fields.0.len();
+                if is_last && read.is_ok() {
+                    self.reader.release();
+                }
                 return match read {
                     Ok(()) => Ok(true),
                     Err(fault) => Err(self.row_error(fault)),

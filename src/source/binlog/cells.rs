@@ -29,12 +29,25 @@ impl From<CellError> for CellFault {
     }
 }
 
+/// What a buffer keeps between two rows.
+pub(super) const KEPT_BYTES: usize = 1 << 20;
+
 /// Buffers that live as long as the reader of rows.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     text: String,
     bytes: Vec<u8>,
     inflated: Vec<u8>,
+}
+
+impl Scratch {
+    /// A huge cell's room is not kept for the small ones behind it.
+    pub(super) fn shrink(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT_BYTES);
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+    }
 }
 
 impl Cell {

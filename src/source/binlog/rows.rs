@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::change::{Image, Operation, RowSink};
 use crate::source::wire::fields::Fields;
 
-use super::cells::{CellFault, Scratch, drive_json_text};
+use super::cells::{CellFault, KEPT_BYTES, Scratch, drive_json_text};
 use super::event::{Malformed, OrMalformed, kind};
 use super::json;
 use super::plan::{Meaning, Plan};
@@ -131,15 +131,16 @@ impl RowReader {
         sink: &mut dyn RowSink,
     ) -> Result<(), RowFault> {
         let partial = event_kind == kind::PARTIAL_UPDATE_ROWS;
-        match operation(event_kind) {
+        let read = match operation(event_kind) {
             Some(Operation::Create) => self.image(plan, Image::After, rows, sink),
             Some(Operation::Delete) => self.image(plan, Image::Before, rows, sink),
             _ if partial => self.partial_update(plan, rows, sink),
-            _ => {
-                self.image(plan, Image::Before, rows, sink)?;
-                self.image(plan, Image::After, rows, sink)
-            }
-        }
+            _ => self.image(plan, Image::Before, rows, sink).and_then(|()| self.image(plan, Image::After, rows, sink)),
+        };
+        self.scratch.shrink();
+        self.merged.clear();
+        self.merged.shrink_to(KEPT_BYTES);
+        read
     }
 
     fn image(&mut self, plan: &Plan, image: Image, rows: &mut Fields<'_>, sink: &mut dyn RowSink) -> Result<(), RowFault> {

@@ -62,9 +62,14 @@ impl Store {
         self.memory.extend_from_slice(&length.to_le_bytes());
         self.memory.push(tag);
         self.memory.extend_from_slice(head);
-        self.memory.extend_from_slice(rest);
         let limit = if self.file.is_some() { WRITE_BYTES } else { self.settings.bytes_max };
-        if self.memory.len() > limit { self.write_out() } else { Ok(()) }
+        if self.memory.len() + rest.len() <= limit {
+            self.memory.extend_from_slice(rest);
+            return Ok(());
+        }
+        // What goes to the file goes there from where it is: a huge row is not held twice.
+        self.write_out()?;
+        self.write(rest)
     }
 
     /// Moves everything to the file.
@@ -89,16 +94,23 @@ impl Store {
     }
 
     fn write_out(&mut self) -> Result<()> {
+        let mut memory = std::mem::take(&mut self.memory);
+        self.write(&memory)?;
+        memory.clear();
+        // The next entries need the file's share only.
+        memory.shrink_to(WRITE_BYTES);
+        self.memory = memory;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let scratch = &self.settings.scratch;
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(open_nameless(scratch)?),
         };
-        file.write_all(&self.memory).map_err(|error| failed(scratch, error))?;
-        self.filed += self.memory.len() as u64;
-        self.memory.clear();
-        // The next entries need the file's share only.
-        self.memory.shrink_to(WRITE_BYTES);
+        file.write_all(bytes).map_err(|error| failed(scratch, error))?;
+        self.filed += bytes.len() as u64;
         Ok(())
     }
 
@@ -154,6 +166,7 @@ impl StoreReader {
         let [a, b, c, d, tag] = head;
         let length = u32::from_le_bytes([a, b, c, d]);
         self.memory.clear();
+        self.memory.shrink_to(READ_BYTES);
         let read = file.take(u64::from(length)).read_to_end(&mut self.memory).map_err(broken)?;
         if read as u64 != u64::from(length) {
             return Err(broken(std::io::ErrorKind::UnexpectedEof.into()));
@@ -171,6 +184,14 @@ impl StoreReader {
         self.entry = start..end;
         self.at = end;
         Some(tag)
+    }
+
+    /// The entry at hand was read: a huge one makes room for what was made of it.
+    pub(super) fn release(&mut self) {
+        if self.file.is_some() && self.memory.len() > READ_BYTES {
+            self.entry = 0..0;
+            self.memory = Vec::new();
+        }
     }
 
     /// The entry at hand.

@@ -8,7 +8,7 @@
 //! A table that cannot be captured any more is ended in the metadata store at the start of the transaction in question *before* anything
 //! of that transaction is published, so its writer never takes half of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,14 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogOffset, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
-use crate::changelog::{self, AppendBatch};
+use crate::changelog::{self, AppendBatch, Unpublished};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 use crate::trial::{Mistake, at, planted, point};
 
+mod recapture;
+
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
 use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets, write_document};
+
+/// Between two lines about the same wait.
+const SAID_EVERY: Duration = Duration::from_secs(30);
 
 /// Limits of a tailer.
 #[derive(Debug, Clone)]
@@ -62,32 +67,36 @@ pub struct Tail {
     state: SourceState,
     flows: BTreeMap<TableName, RecordFlow>,
     capture: Capture,
-    /// Tables that want to be captured, and the end of the binlog when that was first seen: see [`Tail::may_capture`].
-    described: HashMap<TableKey, source::Sample>,
+    /// Tables that want to be captured, and the end of the binlog when that was first seen: see [`Tail::ready`].
+    described: BTreeMap<TableKey, source::Sample>,
     saved: Cut,
     saved_at: Instant,
     buffered_since: Option<Instant>,
     source_time_us: i64,
     /// The server has shown all that an earlier one had sent: writers commit.
     settled: bool,
+    /// What is in the log behind `saved`.
+    unpublished: Arc<Unpublished>,
 }
 
 /// Runs until cancelled.
 pub async fn run(mut tail: Tail, cancel: CancellationToken) -> Result<()> {
-    let mut tables = tail.board.watch_tables();
-    tail.recapture().await?;
+    let tables = tail.board.watch_tables();
+    let all = tail.ledger.all().await.iter().map(|state| TableKey::of(state)).collect();
+    tail.recapture(&all).await?;
     loop {
         let deadline = tail.buffered_since.map(|since| since + tail.settings.flush_after);
         tokio::select! {
             // The stream comes last: one that always has something must keep nobody waiting.
             biased;
             () = cancel.cancelled() => return tail.flush(&cancel).await,
-            () = tables.heard() => tail.recapture().await?,
+            () = tables.changed() => tail.recapture(&tables.take()).await?,
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
             item = tail.stream.next() => {
                 tail.take(item?, &cancel).await?;
-                if tail.has_reached_a_description() {
-                    tail.recapture().await?;
+                let reached = tail.reached_descriptions();
+                if !reached.is_empty() {
+                    tail.recapture(&reached).await?;
                 }
             }
         }
@@ -147,109 +156,18 @@ impl Tail {
             state,
             flows: BTreeMap::new(),
             capture,
-            described: HashMap::new(),
+            described: BTreeMap::new(),
             saved_at: Instant::now(),
             buffered_since: None,
             source_time_us,
             settled: checkpoint.unseen.is_none(),
+            unpublished: Arc::default(),
         })
     }
 
     /// The server whose binlog is read.
     pub fn server_uuid(&self) -> String {
         self.stream.checkpoint().server_uuid
-    }
-
-    /// At a transaction boundary: tables that want to be captured get their `since`, the stream gets the list of today.
-    async fn recapture(&mut self) -> Result<()> {
-        self.flush(&CancellationToken::new()).await?;
-        // Kept only for those that still want to be captured.
-        let described = std::mem::take(&mut self.described);
-        for state in self.ledger.newest().await {
-            if state.capture == CaptureState::Wanted
-                && state.listed
-                && !state.schema.columns.is_empty()
-                && state.phase.parked().is_none()
-                && self.may_capture(&state, &described).await?
-            {
-                self.capture_table(&state).await?;
-            }
-        }
-        let capture = wanted(&self.ledger.all().await);
-        if capture != self.capture {
-            self.flows.retain(|table, flow| capture.tables.get(table).is_some_and(|now| flow.has_schema(&now.schema)));
-            self.stream.set_capture(capture.clone());
-            self.capture = capture;
-        }
-        Ok(())
-    }
-
-    /// A table is captured no sooner than the stream has come to where the binlog ended after the table was described: the statements
-    /// that gave it this shape lie before that, and would be taken for changes of the shape.
-    async fn may_capture(&mut self, state: &TableState, described: &HashMap<TableKey, source::Sample>) -> Result<bool> {
-        let key = TableKey { table: state.table.clone(), generation: state.generation };
-        let stands = self.stream.checkpoint();
-        let end = match described.get(&key) {
-            Some(end) if end.server_uuid == stands.server_uuid => end.clone(),
-            _ => self.rooms.source.flushed().await?,
-        };
-        // What was prepared before the stream began brings no rows: a table whose `since` lay before its end would lack a change.
-        let unknown = stands.prepared.iter().find(|prepared| prepared.file_name.is_empty());
-        if let Some(prepared) = unknown.filter(|_| !described.contains_key(&key)) {
-            tracing::warn!(table = %state.table, xid = prepared.xid, "captured only when this XA transaction has ended");
-        }
-        let ready = unknown.is_none() || planted(Mistake::XaPreparedBeforeSince);
-        let reached = ready && stands.position >= end.cut(stands.position.0.epoch);
-        if !reached {
-            self.described.insert(key, end);
-        }
-        Ok(reached)
-    }
-
-    fn has_reached_a_description(&self) -> bool {
-        if self.described.is_empty() {
-            return false;
-        }
-        let position = self.stream.checkpoint().position;
-        self.described.values().any(|end| position >= end.cut(position.0.epoch))
-    }
-
-    /// Gives a table its `since`: this very place of the stream.
-    async fn capture_table(&mut self, state: &TableState) -> Result<()> {
-        let checkpoint = self.stream.checkpoint();
-        let start_offsets = vec![self.start_offset(state).await?];
-        let document = write_document("checkpoint", &state.table, &checkpoint)?;
-        for spec in targets::targets(state) {
-            self.rooms.changelog.advance(&state.topic, &targets::consumer(&spec), &start_offsets).await?;
-        }
-        let key = TableKey { table: state.table.clone(), generation: state.generation };
-        point(at::CAPTURING);
-        self.ledger
-            .update(&key, |table| {
-                table.capture = CaptureState::On { since: checkpoint.position };
-                table.since_checkpoint = Some(document);
-                table.start_offsets = start_offsets;
-            })
-            .await?;
-        tracing::info!(table = %state.table, generation = state.generation, since = %checkpoint.position, "captured");
-        Ok(())
-    }
-
-    /// Where a generation's records start. An older generation that is captured shares the topic: behind what has passed so far. Else
-    /// nobody has a claim on what the topic may still hold (of a capture that ended, of a lost metadata store): it starts empty.
-    async fn start_offset(&mut self, state: &TableState) -> Result<LogOffset> {
-        let shared = self.capture.tables.contains_key(&state.table);
-        if shared {
-            return match self.flows.get(&state.table) {
-                Some(flow) => Ok(flow.end()),
-                None => self.published_end(&state.table, &state.topic).await,
-            };
-        }
-        self.flows.remove(&state.table);
-        self.rooms.changelog.remove_topic(&state.topic).await?;
-        self.rooms.changelog.open_topic(&state.topic).await?;
-        self.save_published(vec![(state.topic.clone(), vec![LogOffset(0)])]).await?;
-        Ok(LogOffset(0))
     }
 
     async fn take(&mut self, item: StreamItem, cancel: &CancellationToken) -> Result<()> {
@@ -339,7 +257,7 @@ impl Tail {
             return Ok(true);
         }
         let schema = Arc::clone(&captured.schema);
-        let Some(state) = self.ledger.newest().await.into_iter().find(|state| state.table == *table) else { return Ok(false) };
+        let Some(state) = self.ledger.newest_of(table).await else { return Ok(false) };
         self.rooms.changelog.open_topic(&state.topic).await?;
         let tails = self.rooms.changelog.tails(&state.topic).await?;
         let end = self.published_end(table, &state.topic).await?;
@@ -354,6 +272,8 @@ impl Tail {
             self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;
             return Ok(false);
         }
+        // Of a predecessor that had begun with the transaction at hand.
+        self.unpublished.add(self.rooms.changelog.bytes_from(&state.topic, end).await?);
         let flow = RecordFlow::new(self.ledger.source_name(), schema, &state.topic, self.term, &tails, end);
         self.flows.insert(table.clone(), flow);
         Ok(true)
@@ -363,8 +283,8 @@ impl Tail {
     async fn published_end(&self, table: &TableName, topic: &str) -> Result<LogOffset> {
         let saved = self.rooms.metadata.published(self.ledger.source_name(), topic).await?;
         let saved = saved.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
-        let captured = self.ledger.all().await.into_iter().filter(|state| state.table == *table);
-        let first = captured.filter_map(|state| match state.capture {
+        let captured = self.ledger.generations(table).await;
+        let first = captured.iter().filter_map(|state| match state.capture {
             CaptureState::On { since } => Some((since, state.start_offsets.first().copied().unwrap_or_default())),
             CaptureState::Wanted | CaptureState::Ended { .. } => None,
         });
@@ -376,8 +296,8 @@ impl Tail {
         let Remedy::Park(remedy) = error.remedy() else { return Err(error) };
         tracing::error!(table = %table, %error, remedy, "parked: no longer captured");
         let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: self.rooms.clock.now_ms() };
-        for state in self.ledger.all().await.into_iter().filter(|state| state.table == *table) {
-            let key = TableKey { table: state.table.clone(), generation: state.generation };
+        for state in self.ledger.generations(table).await {
+            let key = TableKey::of(&state);
             self.ledger.end_capture(&key, until, parked.clone()).await?;
             targets::set_active(&self.rooms, &state, false).await?;
         }
@@ -401,10 +321,15 @@ impl Tail {
             return Ok(());
         }
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        let batches = Arc::new(batches);
+        let mut said: Option<Instant> = None;
         let acknowledged = loop {
-            match self.rooms.changelog.append(batches.clone()).await {
+            match self.rooms.changelog.append_unpublished(&batches, &self.unpublished).await {
                 Err(error @ changelog::Error::Full { .. }) => {
-                    tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
+                    if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+                        tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
+                        said = Some(Instant::now());
+                    }
                     tokio::select! {
                         biased;
                         () = cancel.cancelled() => return Err(error.into()),
@@ -474,6 +399,7 @@ impl Tail {
         };
         let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
         self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
+        self.unpublished.clear();
         self.saved = checkpoint.position;
         self.saved_at = Instant::now();
         self.board.published_moved();
@@ -482,7 +408,7 @@ impl Tail {
 }
 
 /// The capture that the states ask for: each table from the lowest `since` of its captured generations, in its newest shape.
-fn wanted(states: &[TableState]) -> Capture {
+fn wanted(states: &[Arc<TableState>]) -> Capture {
     let mut capture = Capture::default();
     for state in states {
         let CaptureState::On { since } = state.capture else { continue };

@@ -1,0 +1,166 @@
+//! The capture side of the tailer: which tables want to be captured, and from where on.
+//!
+//! A table's `since` is a transaction boundary of the stream itself. Only the tables that changed are looked at, and those that are
+//! captured here are captured together: of a thousand new tables none waits for the others' turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Result, TableKey, targets, write_document};
+use super::{Tail, wanted};
+use crate::change::{Capture, LogOffset};
+use crate::changelog;
+use crate::metadata::{CaptureState, TableState};
+use crate::source;
+use crate::trial::{Mistake, at, planted, point};
+
+/// Topics that are made at once: the embedded log makes calls at the same time durable together.
+const AT_ONCE: usize = 32;
+
+/// Something that the change log was asked for.
+type Asked = BoxFuture<'static, changelog::Result<()>>;
+
+impl Tail {
+    /// At a transaction boundary: of the tables that changed, those that want to be captured get their `since`, and the stream gets
+    /// the list of today.
+    pub(super) async fn recapture(&mut self, changed: &BTreeSet<TableKey>) -> Result<()> {
+        self.flush(&CancellationToken::new()).await?;
+        let ready = self.ready(changed).await?;
+        if !ready.is_empty() {
+            self.capture_tables(&ready).await?;
+        }
+        let mut capture: Option<Capture> = None;
+        for key in changed {
+            let now = wanted(&self.ledger.generations(&key.table).await).tables.remove(&key.table);
+            if now.as_ref() != self.capture.tables.get(&key.table) {
+                let tables = &mut capture.get_or_insert_with(|| self.capture.clone()).tables;
+                drop(tables.remove(&key.table));
+                tables.extend(now.map(|now| (key.table.clone(), now)));
+            }
+        }
+        if let Some(capture) = capture {
+            self.flows.retain(|table, flow| capture.tables.get(table).is_some_and(|now| flow.has_schema(&now.schema)));
+            self.stream.set_capture(capture.clone());
+            self.capture = capture;
+        }
+        Ok(())
+    }
+
+    /// Those of the tables that may be captured here and now. A table is captured no sooner than the stream has come to where the
+    /// binlog ended after the table was described: the statements that gave it this shape lie before that, and would be taken for
+    /// changes of the shape.
+    async fn ready(&mut self, changed: &BTreeSet<TableKey>) -> Result<Vec<Arc<TableState>>> {
+        let stands = self.stream.checkpoint();
+        // What was prepared before the stream began brings no rows: a table whose `since` lay before its end would lack a change.
+        let unknown = stands.prepared.iter().find(|prepared| prepared.file_name.is_empty());
+        let ended = unknown.is_none() || planted(Mistake::XaPreparedBeforeSince);
+        let mut sampled: Option<source::Sample> = None;
+        let mut ready = Vec::new();
+        for key in changed {
+            // Kept only for those that still want to be captured.
+            let described = self.described.remove(key).filter(|end| end.server_uuid == stands.server_uuid);
+            let Some(state) = self.ledger.newest_of(&key.table).await.filter(|state| wants_capture(key, state)) else { continue };
+            if let (Some(prepared), None) = (unknown, &described) {
+                tracing::warn!(table = %state.table, xid = prepared.xid, "captured only when this XA transaction has ended");
+            }
+            let end = match (described, &sampled) {
+                (Some(end), _) => end,
+                (None, Some(end)) => end.clone(),
+                (None, None) => sampled.insert(self.rooms.source.flushed().await?).clone(),
+            };
+            if ended && stands.position >= end.cut(stands.position.0.epoch) {
+                ready.push(state);
+            } else {
+                self.described.insert(key.clone(), end);
+            }
+        }
+        Ok(ready)
+    }
+
+    /// The tables whose description the stream has come to.
+    pub(super) fn reached_descriptions(&self) -> BTreeSet<TableKey> {
+        if self.described.is_empty() {
+            return BTreeSet::new();
+        }
+        let position = self.stream.checkpoint().position;
+        let reached = self.described.iter().filter(|(_, end)| position >= end.cut(position.0.epoch));
+        reached.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Gives tables their `since`: this very place of the stream.
+    async fn capture_tables(&mut self, states: &[Arc<TableState>]) -> Result<()> {
+        let checkpoint = self.stream.checkpoint();
+        let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
+        let starts = self.start_offsets(states).await?;
+        let mut registering: Vec<Asked> = Vec::new();
+        for (state, start) in states.iter().zip(&starts) {
+            for spec in targets::targets(state) {
+                let (changelog, topic, start) = (Arc::clone(&self.rooms.changelog), state.topic.clone(), [*start]);
+                registering.push(async move { changelog.advance(&topic, &targets::consumer(&spec), &start).await }.boxed());
+            }
+        }
+        futures::stream::iter(registering).buffered(AT_ONCE).try_collect::<()>().await?;
+        let starts: BTreeMap<TableKey, LogOffset> = states.iter().map(|state| TableKey::of(state)).zip(starts).collect();
+        let keys: Vec<TableKey> = starts.keys().cloned().collect();
+        point(at::CAPTURING);
+        self.ledger
+            .update_all(&keys, |table| {
+                table.capture = CaptureState::On { since: checkpoint.position };
+                table.since_checkpoint = Some(document.clone());
+                table.start_offsets = starts.get(&TableKey::of(table)).map(|start| vec![*start]).unwrap_or_default();
+            })
+            .await?;
+        for key in keys {
+            tracing::info!(table = %key.table, generation = key.generation, since = %checkpoint.position, "captured");
+        }
+        Ok(())
+    }
+
+    /// Where generations' records start. An older generation that is captured shares the topic: behind what has passed so far. Else
+    /// nobody has a claim on what the topic may still hold (of a capture that ended, of a lost metadata store): it starts empty.
+    async fn start_offsets(&mut self, states: &[Arc<TableState>]) -> Result<Vec<LogOffset>> {
+        let mut starts = Vec::with_capacity(states.len());
+        let mut empty = Vec::new();
+        for state in states {
+            let shared = self.capture.tables.contains_key(&state.table);
+            starts.push(match self.flows.get(&state.table) {
+                Some(flow) if shared => flow.end(),
+                None if shared => self.published_end(&state.table, &state.topic).await?,
+                _ => {
+                    self.flows.remove(&state.table);
+                    empty.push(state.topic.clone());
+                    LogOffset(0)
+                }
+            });
+        }
+        let mut emptying: Vec<Asked> = Vec::new();
+        for topic in &empty {
+            let (changelog, topic) = (Arc::clone(&self.rooms.changelog), topic.clone());
+            emptying.push(
+                async move {
+                    changelog.remove_topic(&topic).await?;
+                    changelog.open_topic(&topic).await.map(drop)
+                }
+                .boxed(),
+            );
+        }
+        futures::stream::iter(emptying).buffered(AT_ONCE).try_collect::<()>().await?;
+        if !empty.is_empty() {
+            self.save_published(empty.into_iter().map(|topic| (topic, vec![LogOffset(0)])).collect()).await?;
+        }
+        Ok(starts)
+    }
+}
+
+/// Whether this is a table's newest generation, and waits to be captured.
+fn wants_capture(key: &TableKey, state: &TableState) -> bool {
+    state.generation == key.generation
+        && state.capture == CaptureState::Wanted
+        && state.listed
+        && !state.schema.columns.is_empty()
+        && state.phase.parked().is_none()
+}
