@@ -139,11 +139,6 @@ impl Server {
         Path::new(String::from_utf8(installed.stdout).unwrap().trim()).join("bin").join(name)
     }
 
-    /// The server's kind.
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     fn script(&self, command: &str) -> Command {
         let script = self.kind.script();
         let mut process = Command::new(&script[0]);
