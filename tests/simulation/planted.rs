@@ -76,6 +76,7 @@ fn tried(mistake: Mistake, seeds: u64) -> Option<String> {
 }
 
 #[test]
+#[ignore = "long: its bounds were not tried yet on a quiet machine"]
 fn every_planted_mistake_is_found_by_a_promise_that_it_breaks() {
     let wanted = std::env::var("SIMULATION_MISTAKE").ok();
     let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
