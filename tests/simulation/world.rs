@@ -258,7 +258,8 @@ impl World {
         self.end_all().await;
         self.stage.scene().coverage.count("fault: machine lost its power");
         self.shore.crash(&self.stage);
-        let (log, metadata) = (self.stage.scene().chance(0.5), self.stage.scene().chance(0.5));
+        let log = self.stage.scene().chance(0.5);
+        let metadata = self.stage.scene().chance(0.5);
         self.log.crash(log);
         self.metadata.crash(metadata);
         self.stage.stepped(0, "crash", &format_args!(""));
