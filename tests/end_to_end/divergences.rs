@@ -91,7 +91,7 @@ async fn what_was_changed_by_hand_parks_its_table_at_the_rows_next_change() {
     assert_says(&status, "diverged.log_changed", &["key id=9", "(id=9, note=other, n=63)", "(id=9, note=forged, n=63)"]);
     for (table, words) in [
         ("diverged.lake_row", [".parquet", "799 rows", "the commit says 800"]),
-        ("diverged.lake_size", [".parquet", "damaged from outside", "binlake rebuild"]),
+        ("diverged.lake_size", ["key id=7", "note=tampered", "binlake rebuild"]),
         ("diverged.log_bad", [&*format!("offset {damaged}"), "checksum", "binlake rebuild"]),
         ("diverged.log_odd", [".diverged.log_odd[0] at offset 1", "binlake rebuild", ""]),
     ] {

@@ -258,7 +258,8 @@ impl World {
         self.end_all().await;
         self.stage.scene().coverage.count("fault: machine lost its power");
         self.shore.crash(&self.stage);
-        let log = self.stage.scene().chance(0.5);
+        // Open: what a dead daemon's append left unsynced is read, published and taken by the next one, and then the power goes.
+        let log = self.stage.scene().chance(0.5) || !crate::settings::everything();
         let metadata = self.stage.scene().chance(0.5);
         self.log.crash(log);
         self.metadata.crash(metadata);
