@@ -81,6 +81,7 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
             Err(error) => error,
         };
         if so_far.rebuild_asked
+            // A metadata store that cannot be asked is met by `note`, which says so.
             && lookout::stands_still_for(ledger, &describe(&error).0).await.unwrap_or(false)
             && let Some(given_up) = error.given_up()
         {

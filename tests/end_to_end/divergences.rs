@@ -49,7 +49,7 @@ fn assert_says(status: &Status, table: &str, words: &[&str]) {
     assert!(text.contains("binlake rebuild"), "{table}: no remedy in {text}");
 }
 
-#[ignore = "fails: a parked table's list of files is compared with one taken before its last commit"]
+#[ignore = "fails: a file of another size parks by its row, not by its size; the files of log_dropped are not those before it parked"]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_changed_by_hand_parks_its_table_at_the_rows_next_change() {
     let server = Server::shared();
@@ -92,7 +92,7 @@ async fn what_was_changed_by_hand_parks_its_table_at_the_rows_next_change() {
     assert_says(&status, "diverged.log_changed", &["key id=9", "(id=9, note=other, n=63)", "(id=9, note=forged, n=63)"]);
     for (table, words) in [
         ("diverged.lake_row", [".parquet", "799 rows", "the commit says 800"]),
-        ("diverged.lake_size", ["key id=7", "note=tampered", "binlake rebuild"]),
+        ("diverged.lake_size", [".parquet", "damaged from outside", "binlake rebuild"]),
         ("diverged.log_bad", [&*format!("offset {damaged}"), "checksum", "binlake rebuild"]),
         ("diverged.log_odd", [".diverged.log_odd[0] at offset 1", "binlake rebuild", ""]),
     ] {
