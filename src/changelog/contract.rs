@@ -202,22 +202,25 @@ pub async fn what_is_not_there(tenant: &dyn Tenant) {
     assert!(matches!(log.read("t", 0, LogOffset(3), LogOffset(9), 1).await, Err(Error::Broken { .. })));
 }
 
-/// A removed topic is gone, and one of the same name begins anew.
+/// A topic that begins anew holds nothing of the old one, and only the newest term may begin it.
 pub async fn removal(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
-    ok(log.remove_topic("t")).await;
-    ok(log.open_topic("t")).await;
+    assert_eq!(ok(log.topic_term("t")).await, None);
+    ok(log.begin_topic("t", Term(4))).await;
+    assert_eq!(ok(log.topic_term("t")).await, Some(Term(4)));
     ok(log.append(vec![Feed::new("t", 0).batch(5, 9, 100)])).await;
     drain(&*log, "t", 0, 0, 1).await;
-    ok(log.remove_topic("t")).await;
-    assert!(matches!(log.tails("t").await, Err(Error::Missing { .. })));
-    ok(log.open_topic("t")).await;
+    ok(log.begin_topic("t", Term(6))).await;
     assert_eq!(ok(log.tails("t")).await[0], super::PartitionTail::default());
+    assert_eq!(ok(log.usage()).await.bytes, 0);
+    // Whoever has slept through this takes nothing away, neither from a topic that is empty nor from one with records.
     let mut feed = Feed::new("t", 0);
-    let batches = [feed.batch(1, 4, 3), feed.batch(1, 4, 3)];
+    assert!(matches!(log.begin_topic("t", Term(5)).await, Err(Error::Fenced { term: Term(5), by: Term(6), .. })));
+    let batches = [feed.batch(6, 4, 3), feed.batch(7, 4, 3)];
     for batch in &batches {
         ok(log.append(vec![batch.clone()])).await;
     }
+    assert!(matches!(log.begin_topic("t", Term(6)).await, Err(Error::Fenced { by: Term(7), .. })));
     assert_same(&drain(&*log, "t", 0, 0, 1).await, &batches.each_ref(), 0);
 }
 

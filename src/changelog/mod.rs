@@ -176,8 +176,14 @@ pub trait ChangeLog: Send + Sync {
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
     /// Forgets a consumer. A topic that is not there is fine.
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;
-    /// Removes the topic with its records and consumers. A topic that is not there is fine.
-    async fn remove_topic(&self, topic: &str) -> Result<()>;
+    /// Makes the topic an empty one of this term: its records and consumers go. A topic that is not there is created.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a higher term has begun the topic or appended to it: a daemon that slept through its successor's start
+    /// does not take its records away.
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()>;
+    /// The highest term that has begun the topic or appended to it; None where there is no such topic.
+    async fn topic_term(&self, topic: &str) -> Result<Option<Term>>;
     /// How full the log is.
     async fn usage(&self) -> Result<Usage>;
 }

@@ -112,14 +112,14 @@ async fn published_and_ends_move_together(stand: &dyn Stand) -> Result<()> {
     let early = store.save_published(&lease, "shop", "{}", &published(cut(1, 4)), &[]).await;
     assert!(matches!(early, Err(Error::Storage { .. })), "published belongs to a source that was saved");
     store.save_source(&lease, &source("shop")).await?;
-    assert_eq!(store.published("shop", "a").await?, None, "nothing is published at first");
+    assert_eq!(store.published(None, "shop", "a").await?, None, "nothing is published at first");
     let ends = [("a".to_owned(), vec![LogOffset(7), LogOffset(0)]), ("b".to_owned(), vec![LogOffset(1)])];
     store.save_published(&lease, "shop", "{\"at\":1}", &published(cut(1, 4)), &ends).await?;
     let second = published(Cut(BinlogPosition { epoch: 2, file: 1, offset: 900 }));
     store.save_published(&lease, "shop", "{\"at\":2}", &second, &[("b".to_owned(), vec![LogOffset(5)])]).await?;
-    assert_eq!(store.published("shop", "a").await?, Some((second.clone(), vec![LogOffset(7), LogOffset(0)])));
-    assert_eq!(store.published("shop", "b").await?, Some((second.clone(), vec![LogOffset(5)])));
-    assert_eq!(store.published("shop", "c").await?, Some((second.clone(), Vec::new())), "a silent topic has no ends");
+    assert_eq!(store.published(None, "shop", "a").await?, Some((second.clone(), vec![LogOffset(7), LogOffset(0)])));
+    assert_eq!(store.published(None, "shop", "b").await?, Some((second.clone(), vec![LogOffset(5)])));
+    assert_eq!(store.published(None, "shop", "c").await?, Some((second.clone(), Vec::new())), "a silent topic has no ends");
     let state = SourceState { checkpoint: Some("{\"at\":2}".to_owned()), published: Some(second), epoch: 2, ..source("shop") };
     assert_eq!(store.source("shop").await?, Some(state), "the checkpoint moves with published, the epoch follows it");
     Ok(())
@@ -227,15 +227,15 @@ async fn a_removed_generation_takes_its_chunks_along(stand: &dyn Stand) -> Resul
     store.remove_table(&lease, "shop", &name, 1).await?;
     assert_eq!(store.chunks("shop", &name, 1).await?, []);
     assert_eq!(store.chunks("shop", &name, 2).await?, [chunk(0, 1)], "the other generation keeps its own");
-    assert_eq!(store.published("shop", &topic).await?, Some((published(cut(1, 4)), vec![LogOffset(50)])));
+    assert_eq!(store.published(None, "shop", &topic).await?, Some((published(cut(1, 4)), vec![LogOffset(50)])));
     store.remove_table(&lease, "shop", &name, 2).await?;
     assert_eq!(store.tables("shop").await?, []);
     assert_eq!(
-        store.published("shop", &topic).await?,
+        store.published(None, "shop", &topic).await?,
         Some((published(cut(1, 4)), Vec::new())),
         "ends go with the last generation that used the topic"
     );
-    assert_eq!(store.published("shop", "other").await?.map(|(_, ends)| ends), Some(vec![LogOffset(1)]));
+    assert_eq!(store.published(None, "shop", "other").await?.map(|(_, ends)| ends), Some(vec![LogOffset(1)]));
     Ok(())
 }
 
@@ -268,6 +268,9 @@ async fn terms_grow_and_fence(stand: &dyn Stand) -> Result<()> {
         let fenced = matches!(&result, Err(Error::Fenced { term: Term(1), by: Term(2), .. }));
         assert!(fenced, "write {number} of an older term is refused, not {result:?}");
     }
+    let told = store.published(Some(&old), "shop", "a").await;
+    assert!(matches!(told, Err(Error::Fenced { term: Term(1), by: Term(2), .. })), "what its successor published is not for it: {told:?}");
+    assert_eq!(store.published(Some(&new), "shop", "a").await?, None);
     let after = (store.source("shop").await?, store.tables("shop").await?, store.chunks("shop", &name, 1).await?);
     assert_eq!(before, after, "a refused write leaves nothing behind");
     let unknown = Lease { resource: "source/unknown".to_owned(), term: Term(1) };

@@ -301,12 +301,18 @@ impl Metadata for MemoryMetadata {
         })
     }
 
-    async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(
+        &self,
+        lease: Option<&Lease>,
+        source: &str,
+        topic: &str,
+    ) -> Result<Option<(Published, Vec<LogOffset>)>> {
         self.look("published", |state| {
+            lease.map_or(Ok(()), |lease| state.check(lease))?;
             let published = state.sources.get(source).and_then(|source| source.published.clone());
             let ends = state.ends.get(&(source.to_owned(), topic.to_owned())).cloned().unwrap_or_default();
-            published.map(|published| (published, ends))
-        })
+            Ok(published.map(|published| (published, ends)))
+        })?
     }
 
     async fn tables(&self, source: &str) -> Result<Vec<TableState>> {

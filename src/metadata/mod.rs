@@ -238,7 +238,10 @@ pub trait Metadata: Send + Sync {
         ends: &[(String, Vec<LogOffset>)],
     ) -> Result<()>;
     /// `published` and the topic's ends as of it, read in one transaction. Ends are empty for a topic that never got a record.
-    async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>>;
+    ///
+    /// Whoever writes by it names its lease, and is refused once it was overtaken: `published` speaks of the tables that its own daemon
+    /// captured. A successor whose list lacks a table moves it on past changes of that table that nobody took.
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>>;
     /// The newest generation of every table of a source (and an older one while it is still being read: see [`Metadata::generations`]).
     async fn tables(&self, source: &str) -> Result<Vec<TableState>>;
     /// All generations of one table, oldest first.

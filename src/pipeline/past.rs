@@ -6,7 +6,6 @@
 //! term lies below theirs does not begin: it cannot tell an old store of its own from another daemon that is alive. The operator can.
 
 use crate::change::Term;
-use crate::changelog;
 use crate::lake::LakeName;
 
 use super::{Result, Rooms, targets};
@@ -16,7 +15,7 @@ use super::{Result, Rooms, targets};
 pub struct Past {
     /// The highest generation that left anything in the lake; 0 if there is nothing.
     pub generation: u32,
-    /// The highest term in the lake's logs and at the end of the topic; 0 where there is none.
+    /// The highest term in the lake's logs and of the topic; 0 where there is none.
     pub term: Term,
 }
 
@@ -30,13 +29,6 @@ pub async fn of(rooms: &Rooms, mode: &str, into: &(String, String), topic: &str)
             past.term = past.term.max(traces.term);
         }
     }
-    match rooms.changelog.tails(topic).await {
-        Ok(tails) => {
-            let terms = tails.iter().filter_map(|tail| tail.last.map(|(_, term)| term));
-            past.term = terms.fold(past.term, Term::max);
-        }
-        Err(changelog::Error::Missing { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
+    past.term = past.term.max(rooms.changelog.topic_term(topic).await?.unwrap_or_default());
     Ok(past)
 }

@@ -2,7 +2,8 @@
 //!
 //! Why the table is exact at every commit: a batch starts at the offsets of the last commit, which the lake itself keeps, and takes every
 //! record up to the ends that stand beside `published`, read in one transaction with it: so it holds everything of this table that starts
-//! below the position that the commit names, and nothing else. Where a batch ends earlier (limits), it ends before the first record of
+//! below the position that the commit names, and nothing else. A writer whose daemon was overtaken is not told `published`: its successor's
+//! may have passed changes of a table that it does not capture. Where a batch ends earlier (limits), it ends before the first record of
 //! another transaction and names *that* transaction's start. Nothing is skipped as "already seen" but what [`ChainCheck`] drops: a record
 //! at or before the last one taken. Of a table that is no longer captured nothing at or behind the end of its capture is taken.
 //! Offsets are released in the log only after the commit returned.
@@ -235,10 +236,10 @@ impl Writing {
         let from = self.point()?.offsets.first().copied().unwrap_or_default();
         // Read first: what is exact stays so within an epoch.
         self.histories = Histories::read(&self.write.rooms, &self.source).await?;
-        let metadata = &self.write.rooms.metadata;
-        let early =
-            if planted(Mistake::EndsBeforePublished) { metadata.published(&self.source, &self.topic).await? } else { None };
-        let known = metadata.published(&self.source, &self.topic).await?;
+        let lease = Some(self.write.ledger.lease());
+        let published = || self.write.rooms.metadata.published(lease, &self.source, &self.topic);
+        let early = if planted(Mistake::EndsBeforePublished) { published().await? } else { None };
+        let known = published().await?;
         let Some((published, ends)) = known.map(|(published, ends)| (published, early.map_or(ends, |(_, ends)| ends))) else {
             let published = Published { position: self.point()?.position, file_name: String::new(), source_time_us: 0 };
             return Ok(Range { from, end: from, position: published.position, published });
@@ -447,7 +448,7 @@ async fn check_log(write: &Write, state: &TableState, point: Option<&CommitPoint
         )));
     }
     // Before the log's own end is asked for: it grows, and what is published has been appended.
-    let published = write.rooms.metadata.published(&write.spec.source, &state.topic).await?;
+    let published = write.rooms.metadata.published(Some(write.ledger.lease()), &write.spec.source, &state.topic).await?;
     let published = published.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
     let end = match write.rooms.changelog.tails(&state.topic).await {
         Ok(tails) => tails.first().map(|tail| tail.end).unwrap_or_default(),

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use super::{
     Acknowledged, AppendBatch, ChangeLog, Consumer, Error, LocalSettings, PartitionTail, Record, Result, Unpublished, Usage,
 };
-use crate::change::LogOffset;
+use crate::change::{LogOffset, Term};
 use block::PackedBlock;
 use reader::{Range, Reader};
 use rusqlite::Connection;
@@ -121,10 +121,11 @@ async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce() -> Result<
     tokio::task::spawn_blocking(work).await.map_err(|error| storage(path, &error))?
 }
 
-fn open_topic(connection: &rusqlite::Connection, name: &str) -> Outcome<u32> {
+/// Creates the topic in this term unless it is there; the number of its partitions.
+fn open_topic(connection: &rusqlite::Connection, name: &str, term: Term) -> Outcome<u32> {
     let mut statement = connection
-        .prepare_cached("INSERT INTO topics (name, partitions, term) VALUES (?1, ?2, 0) ON CONFLICT (name) DO NOTHING")?;
-    let created = statement.execute((name, PARTITIONS))?;
+        .prepare_cached("INSERT INTO topics (name, partitions, term) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING")?;
+    let created = statement.execute((name, PARTITIONS, store::stored(term.0)?))?;
     let topic = store::topic(connection, name)?;
     if created > 0 {
         for partition in 0..topic.partitions {
@@ -139,7 +140,7 @@ fn open_topic(connection: &rusqlite::Connection, name: &str) -> Outcome<u32> {
 impl ChangeLog for LocalLog {
     async fn open_topic(&self, topic: &str) -> Result<u32> {
         let topic = topic.to_owned();
-        self.writer.call(Durability::Durable, move |connection| open_topic(connection, &topic)).await
+        self.writer.call(Durability::Durable, move |connection| open_topic(connection, &topic, Term::default())).await
     }
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
@@ -203,9 +204,18 @@ impl ChangeLog for LocalLog {
         self.writer.call(Durability::Durable, move |connection| release::forget(connection, &topic, &consumer)).await
     }
 
-    async fn remove_topic(&self, topic: &str) -> Result<()> {
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
         let topic = topic.to_owned();
-        self.writer.call(Durability::Durable, move |connection| release::remove_topic(connection, &topic)).await
+        let begin = move |connection: &Connection| {
+            release::remove_topic(connection, &topic, term)?;
+            open_topic(connection, &topic, term).map(drop)
+        };
+        self.writer.call(Durability::Durable, begin).await
+    }
+
+    async fn topic_term(&self, topic: &str) -> Result<Option<Term>> {
+        let topic = topic.to_owned();
+        self.reading(move |reader| reader.term(&topic)).await
     }
 
     async fn usage(&self) -> Result<Usage> {

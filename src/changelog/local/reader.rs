@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::block::{Block, StoredBlock};
-use super::release::is_registered;
+use super::release::{is_registered, topic_if_there};
 use super::store::{self, Failed, Outcome, Topic, number, stored};
-use crate::change::LogOffset;
+use crate::change::{LogOffset, Term};
 use crate::changelog::{Consumer, Error, PartitionTail, Record, Result};
 
 /// Connections that are kept open while nobody reads.
@@ -56,6 +56,11 @@ impl Reader {
     /// Whether a consumer is registered.
     pub(super) fn is_registered(&self, topic: &str, consumer: &Consumer) -> Result<bool> {
         self.with_connection(|connection| is_registered(connection, topic, consumer))
+    }
+
+    /// The highest term of a topic; None where there is no such topic.
+    pub(super) fn term(&self, name: &str) -> Result<Option<Term>> {
+        self.with_connection(|connection| Ok(topic_if_there(connection, name)?.map(|topic| topic.term)))
     }
 
     /// The bytes of a topic's blocks from an offset on.

@@ -5,8 +5,9 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::store::{self, Failed, Outcome, Topic, number, stored};
-use crate::change::LogOffset;
+use crate::change::{LogOffset, Term};
 use crate::changelog::{Consumer, Error};
+use crate::trial::{Mistake, planted};
 
 /// Registers a consumer or moves it on, and releases what nobody needs any more.
 pub(super) fn advance(connection: &Connection, name: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Outcome<()> {
@@ -67,9 +68,12 @@ pub(super) fn forget(connection: &Connection, name: &str, consumer: &Consumer) -
     release(connection, &topic)
 }
 
-/// Removes a topic with all it has.
-pub(super) fn remove_topic(connection: &Connection, name: &str) -> Outcome<()> {
+/// Removes a topic with all it has, unless a higher term owns it.
+pub(super) fn remove_topic(connection: &Connection, name: &str, term: Term) -> Outcome<()> {
     let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
+    if term < topic.term && !planted(Mistake::TermIgnored) {
+        return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term }.into());
+    }
     connection
         .prepare_cached("UPDATE usage SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1)")?
         .execute([topic.id])?;
@@ -79,7 +83,7 @@ pub(super) fn remove_topic(connection: &Connection, name: &str) -> Outcome<()> {
 }
 
 /// A topic that is not there holds nothing for anyone.
-fn topic_if_there(connection: &Connection, name: &str) -> Outcome<Option<Topic>> {
+pub(super) fn topic_if_there(connection: &Connection, name: &str) -> Outcome<Option<Topic>> {
     match store::topic(connection, name) {
         Err(Failed::Log(Error::Missing { .. })) => Ok(None),
         other => other.map(Some),

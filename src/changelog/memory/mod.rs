@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use self::state::{Caller, Partition, Reading, State, Topic, size};
+use self::state::{Caller, Reading, State, Topic};
 use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Usage};
-use crate::change::LogOffset;
+use crate::change::{LogOffset, Term};
 
 /// A call that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +39,8 @@ pub enum Call {
     SetActive,
     /// [`ChangeLog::forget`].
     Forget,
-    /// [`ChangeLog::remove_topic`].
-    RemoveTopic,
+    /// [`ChangeLog::begin_topic`].
+    BeginTopic,
     /// [`ChangeLog::usage`].
     Usage,
 }
@@ -243,9 +243,7 @@ fn half(batch: &AppendBatch, number: u64) -> AppendBatch {
 impl ChangeLog for MemoryLog {
     async fn open_topic(&self, topic: &str) -> Result<u32> {
         self.run(Call::OpenTopic, |state| {
-            let partitions = || (0..self.partitions).map(|_| Partition::default()).collect();
-            let topic =
-                state.topics.entry(topic.to_owned()).or_insert_with(|| Topic { partitions: partitions(), ..Topic::default() });
+            let topic = state.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(Term::default(), self.partitions));
             Ok(u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX))
         })
     }
@@ -357,14 +355,12 @@ impl ChangeLog for MemoryLog {
         })
     }
 
-    async fn remove_topic(&self, topic: &str) -> Result<()> {
-        self.run(Call::RemoveTopic, |state| {
-            if let Some(topic) = state.topics.remove(topic) {
-                let records = topic.partitions.iter().flat_map(|partition| &partition.records);
-                state.bytes -= records.map(|(_, record)| size(record)).sum::<u64>();
-            }
-            Ok(())
-        })
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
+        self.run(Call::BeginTopic, |state| state.begin(topic, term, self.partitions, self.rules.refuses))
+    }
+
+    async fn topic_term(&self, topic: &str) -> Result<Option<Term>> {
+        self.run(Call::Tails, |state| Ok(state.topics.get(topic).map(|topic| topic.term)))
     }
 
     async fn usage(&self) -> Result<Usage> {

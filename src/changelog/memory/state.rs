@@ -58,6 +58,10 @@ pub(super) fn size(record: &Record) -> u64 {
 }
 
 impl Topic {
+    pub(super) fn new(term: Term, partitions: u32) -> Self {
+        Self { term, partitions: (0..partitions).map(|_| Partition::default()).collect(), consumers: BTreeMap::new() }
+    }
+
     pub(super) fn partition(&self, name: &str, partition: u32) -> Result<&Partition> {
         let missing = || Error::Missing { topic: name.to_owned(), partition: Some(partition) };
         self.partitions.get(partition as usize).ok_or_else(missing)
@@ -93,6 +97,19 @@ impl Topic {
 impl State {
     pub(super) fn topic(&mut self, name: &str) -> Result<&mut Topic> {
         self.topics.get_mut(name).ok_or_else(|| Error::Missing { topic: name.to_owned(), partition: None })
+    }
+
+    /// Empties a topic, or creates it.
+    pub(super) fn begin(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<()> {
+        if let Some(topic) = self.topics.get(name) {
+            if refuses && term < topic.term && !planted(Mistake::TermIgnored) {
+                return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term });
+            }
+            let records = topic.partitions.iter().flat_map(|partition| &partition.records);
+            self.bytes -= records.map(|(_, record)| size(record)).sum::<u64>();
+        }
+        self.topics.insert(name.to_owned(), Topic::new(term, partitions));
+        Ok(())
     }
 
     /// Appends all or nothing. What it did can be undone with what it leaves in `doubtful`.

@@ -227,9 +227,18 @@ impl Metadata for SqliteMetadata {
         .await
     }
 
-    async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
-        let (source, topic) = (source.to_owned(), topic.to_owned());
-        self.read(move |transaction| sources::published(transaction, &source, &topic)).await
+    async fn published(
+        &self,
+        lease: Option<&Lease>,
+        source: &str,
+        topic: &str,
+    ) -> Result<Option<(Published, Vec<LogOffset>)>> {
+        let (lease, source, topic) = (lease.cloned(), source.to_owned(), topic.to_owned());
+        self.read(move |transaction| {
+            lease.as_ref().map_or(Ok(()), |lease| leases::check(transaction, lease))?;
+            sources::published(transaction, &source, &topic)
+        })
+        .await
     }
 
     async fn tables(&self, source: &str) -> Result<Vec<TableState>> {

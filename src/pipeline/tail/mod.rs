@@ -281,7 +281,7 @@ impl Tail {
 
     /// The topic's end as of this stream's place when it was opened: the saved one, or where the earliest capture started behind it.
     async fn published_end(&self, table: &TableName, topic: &str) -> Result<LogOffset> {
-        let saved = self.rooms.metadata.published(self.ledger.source_name(), topic).await?;
+        let saved = self.rooms.metadata.published(Some(self.ledger.lease()), self.ledger.source_name(), topic).await?;
         let saved = saved.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
         let captured = self.ledger.generations(table).await;
         let first = captured.iter().filter_map(|state| match state.capture {

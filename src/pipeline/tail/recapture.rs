@@ -139,14 +139,8 @@ impl Tail {
         }
         let mut emptying: Vec<Asked> = Vec::new();
         for topic in &empty {
-            let (changelog, topic) = (Arc::clone(&self.rooms.changelog), topic.clone());
-            emptying.push(
-                async move {
-                    changelog.remove_topic(&topic).await?;
-                    changelog.open_topic(&topic).await.map(drop)
-                }
-                .boxed(),
-            );
+            let (changelog, topic, term) = (Arc::clone(&self.rooms.changelog), topic.clone(), self.term);
+            emptying.push(async move { changelog.begin_topic(&topic, term).await }.boxed());
         }
         futures::stream::iter(emptying).buffered(AT_ONCE).try_collect::<()>().await?;
         if !empty.is_empty() {

@@ -1,7 +1,7 @@
 //! The change log of one daemon's life.
 
 use async_trait::async_trait;
-use binlake::change::LogOffset;
+use binlake::change::{LogOffset, Term};
 use binlake::changelog::memory::{Call, Fault};
 use binlake::changelog::{
     Acknowledged, AppendBatch, ChangeLog, Consumer, Error, MemoryLog, PartitionTail, Record, Result, Usage,
@@ -58,8 +58,12 @@ impl ChangeLog for LifeLog {
         self.act(change("forget"), &consumer.0, self.inner.forget(topic, consumer)).await
     }
 
-    async fn remove_topic(&self, topic: &str) -> Result<()> {
-        self.act(change("remove_topic"), topic, self.inner.remove_topic(topic)).await
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
+        self.act(change("begin_topic"), topic, self.inner.begin_topic(topic, term)).await
+    }
+
+    async fn topic_term(&self, topic: &str) -> Result<Option<Term>> {
+        self.act(look("topic_term"), topic, self.inner.topic_term(topic)).await
     }
 
     async fn usage(&self) -> Result<Usage> {

@@ -75,8 +75,13 @@ impl Metadata for LifeMetadata {
         self.act(change("save_published"), &detail, work).await
     }
 
-    async fn published(&self, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
-        self.act(look("published"), topic, self.inner.published(source, topic)).await
+    async fn published(
+        &self,
+        lease: Option<&Lease>,
+        source: &str,
+        topic: &str,
+    ) -> Result<Option<(Published, Vec<LogOffset>)>> {
+        self.act(look("published"), topic, self.inner.published(lease, source, topic)).await
     }
 
     async fn tables(&self, source: &str) -> Result<Vec<TableState>> {
