@@ -2,11 +2,15 @@
 //!
 //! The daemon that holds the source's lease is the only writer of these documents; every change is read-modify-write under one lock
 //! and durable before it is seen by anyone here. A write of a fenced daemon is refused by the metadata store.
+//!
+//! A write that failed may have been done: what the store holds is read again ([`Ledger::settle`]) before the next change, and before the
+//! tailer starts anew. Else the store could say that a table is captured while the tailer passes its changes by and moves `published`
+//! on: the next daemon would believe the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::change::TableName;
 use crate::metadata::{CaptureState, Lease, Metadata, Parked, SourceState, TableState};
@@ -36,13 +40,21 @@ impl std::fmt::Display for TableKey {
     }
 }
 
+/// What is known of the tables.
+#[derive(Default)]
+struct Tables {
+    states: BTreeMap<TableKey, Arc<TableState>>,
+    /// Tables that a write was about which failed: in the store they may stand as before, or as wanted.
+    doubtful: BTreeSet<TableName>,
+}
+
 /// All table states of one source, in memory and in the metadata store.
 pub struct Ledger {
     metadata: Arc<dyn Metadata>,
     lease: Lease,
     source: String,
     board: SharedBoard,
-    tables: Mutex<BTreeMap<TableKey, Arc<TableState>>>,
+    tables: Mutex<Tables>,
     /// What is written down of workers that fail and are tried again.
     troubles: Mutex<BTreeMap<TableKey, Parked>>,
 }
@@ -50,10 +62,10 @@ pub struct Ledger {
 impl Ledger {
     /// Reads every generation of every table of the source.
     pub async fn open(metadata: Arc<dyn Metadata>, lease: Lease, source: &str, board: SharedBoard) -> Result<Self> {
-        let mut tables = BTreeMap::new();
+        let mut tables = Tables::default();
         for newest in metadata.tables(source).await? {
             for state in metadata.generations(source, &newest.table).await? {
-                tables.insert(TableKey::of(&state), Arc::new(state));
+                tables.states.insert(TableKey::of(&state), Arc::new(state));
             }
         }
         let troubles = metadata.troubles(source).await?.into_iter();
@@ -68,15 +80,15 @@ impl Ledger {
 
     /// Every generation of every table.
     pub async fn all(&self) -> Vec<Arc<TableState>> {
-        self.tables.lock().await.values().cloned().collect()
+        self.tables.lock().await.states.values().cloned().collect()
     }
 
     /// The newest generation of every table.
     pub async fn newest(&self) -> Vec<Arc<TableState>> {
         let tables = self.tables.lock().await;
-        let mut newest: Vec<Arc<TableState>> = Vec::with_capacity(tables.len());
+        let mut newest: Vec<Arc<TableState>> = Vec::with_capacity(tables.states.len());
         // Generations of a table stand one behind the other, the newest last.
-        for state in tables.values() {
+        for state in tables.states.values() {
             match newest.last_mut() {
                 Some(older) if older.table == state.table => *older = Arc::clone(state),
                 _ => newest.push(Arc::clone(state)),
@@ -88,7 +100,7 @@ impl Ledger {
     /// Every generation of one table, the oldest first.
     pub async fn generations(&self, table: &TableName) -> Vec<Arc<TableState>> {
         let key = |generation| TableKey { table: table.clone(), generation };
-        self.tables.lock().await.range(key(0)..=key(u32::MAX)).map(|(_, state)| Arc::clone(state)).collect()
+        self.tables.lock().await.states.range(key(0)..=key(u32::MAX)).map(|(_, state)| Arc::clone(state)).collect()
     }
 
     /// The newest generation of one table.
@@ -98,7 +110,7 @@ impl Ledger {
 
     /// One generation.
     pub async fn get(&self, key: &TableKey) -> Option<Arc<TableState>> {
-        self.tables.lock().await.get(key).cloned()
+        self.tables.lock().await.states.get(key).cloned()
     }
 
     /// Adds a generation.
@@ -108,28 +120,28 @@ impl Ledger {
 
     /// Adds generations, all in one step.
     pub async fn insert_all(&self, states: Vec<TableState>) -> Result<()> {
-        let mut tables = self.tables.lock().await;
+        let mut tables = self.settled().await?;
         self.save(&mut tables, states).await
     }
 
     /// Changes one generation and makes the change durable. `change` sees the state as it is now.
     pub async fn update(&self, key: &TableKey, change: impl FnOnce(&mut TableState) + Send) -> Result<Arc<TableState>> {
-        let mut tables = self.tables.lock().await;
-        let Some(current) = tables.get(key) else { return Err(unknown(key)) };
+        let mut tables = self.settled().await?;
+        let Some(current) = tables.states.get(key) else { return Err(unknown(key)) };
         let mut state = TableState::clone(current);
         change(&mut state);
         if state != **current {
             self.save(&mut tables, vec![state]).await?;
         }
-        tables.get(key).cloned().ok_or_else(|| unknown(key))
+        tables.states.get(key).cloned().ok_or_else(|| unknown(key))
     }
 
     /// Changes several generations and makes the changes durable in one step.
     pub async fn update_all(&self, keys: &[TableKey], mut change: impl FnMut(&mut TableState) + Send) -> Result<()> {
-        let mut tables = self.tables.lock().await;
+        let mut tables = self.settled().await?;
         let mut changed = Vec::new();
         for key in keys {
-            let current = tables.get(key).ok_or_else(|| unknown(key))?;
+            let current = tables.states.get(key).ok_or_else(|| unknown(key))?;
             let mut state = TableState::clone(current);
             change(&mut state);
             if state != **current {
@@ -139,15 +151,42 @@ impl Ledger {
         self.save(&mut tables, changed).await
     }
 
+    /// Reads again what writes that failed have done.
+    pub async fn settle(&self) -> Result<()> {
+        self.settled().await.map(drop)
+    }
+
+    async fn settled(&self) -> Result<MutexGuard<'_, Tables>> {
+        let mut tables = self.tables.lock().await;
+        while let Some(table) = tables.doubtful.first().cloned() {
+            let mut stored = BTreeMap::new();
+            for state in self.metadata.generations(&self.source, &table).await? {
+                stored.insert(TableKey::of(&state), Arc::new(state));
+            }
+            let mut known = BTreeSet::new();
+            tables.states.retain(|key, _| key.table != table || !known.insert(key.clone()));
+            for key in known.iter().filter(|key| !stored.contains_key(key)) {
+                self.board.table_gone(key);
+            }
+            stored.keys().for_each(|key| self.board.table_changed(key));
+            tables.states.append(&mut stored);
+            tables.doubtful.remove(&table);
+        }
+        Ok(tables)
+    }
+
     /// Durable first, then seen by others.
-    async fn save(&self, tables: &mut BTreeMap<TableKey, Arc<TableState>>, states: Vec<TableState>) -> Result<()> {
+    async fn save(&self, tables: &mut Tables, states: Vec<TableState>) -> Result<()> {
         if states.is_empty() {
             return Ok(());
         }
+        // Before the call: it may be dropped on the way.
+        tables.doubtful.extend(states.iter().map(|state| state.table.clone()));
         self.metadata.save_tables(&self.lease, &states).await?;
         for state in states {
             let key = TableKey::of(&state);
-            tables.insert(key.clone(), Arc::new(state));
+            tables.doubtful.remove(&key.table);
+            tables.states.insert(key.clone(), Arc::new(state));
             self.board.table_changed(&key);
         }
         Ok(())
@@ -155,9 +194,11 @@ impl Ledger {
 
     /// Forgets a generation that was replaced.
     pub async fn remove(&self, key: &TableKey) -> Result<()> {
-        let mut tables = self.tables.lock().await;
+        let mut tables = self.settled().await?;
+        tables.doubtful.insert(key.table.clone());
         self.metadata.remove_table(&self.lease, &self.source, &key.table, key.generation).await?;
-        tables.remove(key);
+        tables.doubtful.remove(&key.table);
+        tables.states.remove(key);
         self.board.table_gone(key);
         Ok(())
     }

@@ -108,6 +108,7 @@ impl Tail {
     /// stored of an earlier history may mean something else in this one.
     pub async fn open(rooms: Rooms, ledger: Arc<Ledger>, board: SharedBoard, settings: Settings) -> Result<Self> {
         let name = ledger.source_name().to_owned();
+        ledger.settle().await?;
         let mut state = ledger.source().await?.unwrap_or(SourceState {
             name: name.clone(),
             checkpoint: None,
