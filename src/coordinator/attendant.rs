@@ -211,6 +211,11 @@ impl Attendant {
                 cancel.cancelled().await;
                 Ok(())
             }
+            Remedy::Park(_) | Remedy::Stop(_) if self.is_replaced().await => {
+                // Half retired: the change log, or the store, may have forgotten it already.
+                cancel.cancelled().await;
+                Ok(())
+            }
             // A generation that the metadata store does not know of: it is older than the lake.
             Remedy::Fenced if error.is_replaced() => self.park(&error, "run `binlake rebuild` for it".to_owned()).await,
             Remedy::Fenced => Err(error),
@@ -225,6 +230,14 @@ impl Attendant {
         let state = self.ledger.park(&self.key, Parked { reason, remedy, resumable: true, at_ms }).await?;
         self.ledger.works(&self.key).await?;
         targets::set_active(&self.plan.rooms, &state, false).await
+    }
+
+    /// A newer generation is what readers see, or this one is no longer stored.
+    async fn is_replaced(&self) -> bool {
+        let generations = self.ledger.generations(&self.key.table).await;
+        let newer = generations.iter().filter(|state| state.generation > self.key.generation);
+        newer.clone().any(|state| matches!(state.phase, Phase::Live { .. }))
+            || generations.iter().all(|state| state.generation != self.key.generation)
     }
 
     async fn is_superseded(&self) -> bool {

@@ -15,7 +15,7 @@ pub async fn take_up(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable])
         if request.kind == RequestKind::Rebuild {
             trial::point(at::REBUILD_BEGUN);
         }
-        plan.rooms.metadata.drop_request(request.id).await?;
+        plan.rooms.metadata.drop_request(ledger.lease(), request.id).await?;
         rebuild |= request.kind == RequestKind::Rebuild;
     }
     Ok(rebuild)

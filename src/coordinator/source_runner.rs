@@ -303,7 +303,9 @@ async fn caught_up(plan: &SourcePlan, ledger: &Ledger, target: &Sample, standing
             continue;
         }
         let key = TableKey::of(&state);
-        let Some((published, ends)) = plan.rooms.metadata.published(Some(ledger.lease()), &plan.name, &state.topic).await? else { return Ok(false) };
+        let Some((published, ends)) = plan.rooms.metadata.published(Some(ledger.lease()), &plan.name, &state.topic).await? else {
+            return Ok(false);
+        };
         let live = matches!(state.phase, Phase::Live { .. });
         let there = standings.get(&key).is_some_and(|(_, table)| reached(&table.borrow(), &ends, target));
         let passed = state.phase.handoff().is_some_and(|handoff| published.position >= handoff);

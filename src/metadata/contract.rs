@@ -269,7 +269,10 @@ async fn terms_grow_and_fence(stand: &dyn Stand) -> Result<()> {
         assert!(fenced, "write {number} of an older term is refused, not {result:?}");
     }
     let told = store.published(Some(&old), "shop", "a").await;
-    assert!(matches!(told, Err(Error::Fenced { term: Term(1), by: Term(2), .. })), "what its successor published is not for it: {told:?}");
+    assert!(
+        matches!(told, Err(Error::Fenced { term: Term(1), by: Term(2), .. })),
+        "what its successor published is not for it: {told:?}"
+    );
     assert_eq!(store.published(Some(&new), "shop", "a").await?, None);
     let after = (store.source("shop").await?, store.tables("shop").await?, store.chunks("shop", &name, 1).await?);
     assert_eq!(before, after, "a refused write leaves nothing behind");
@@ -336,8 +339,12 @@ async fn requests_wait_in_order(stand: &dyn Stand) -> Result<()> {
     let second = store.put_request("shop", &users, RequestKind::Rebuild).await?;
     let kinds: Vec<_> = store.requests().await?.into_iter().map(|request| (request.id, request.table, request.kind)).collect();
     assert_eq!(kinds, [(first, orders.clone(), RequestKind::Pause), (second, users, RequestKind::Rebuild)]);
-    store.drop_request(second).await?;
-    store.drop_request(second).await?;
+    let old = store.acquire("source/shop", "test").await?;
+    let lease = store.acquire("source/shop", "test").await?;
+    let late = store.drop_request(&old, second).await;
+    assert!(matches!(late, Err(Error::Fenced { .. })), "who was overtaken takes nothing up: {late:?}");
+    store.drop_request(&lease, second).await?;
+    store.drop_request(&lease, second).await?;
     drop(store);
     let store = stand.open()?;
     let third = store.put_request("shop", &orders, RequestKind::Resume).await?;

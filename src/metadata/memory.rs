@@ -301,12 +301,7 @@ impl Metadata for MemoryMetadata {
         })
     }
 
-    async fn published(
-        &self,
-        lease: Option<&Lease>,
-        source: &str,
-        topic: &str,
-    ) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
         self.look("published", |state| {
             lease.map_or(Ok(()), |lease| state.check(lease))?;
             let published = state.sources.get(source).and_then(|source| source.published.clone());
@@ -420,9 +415,9 @@ impl Metadata for MemoryMetadata {
         self.look("requests", |saved| saved.requests.values().cloned().collect())
     }
 
-    async fn drop_request(&self, id: u64) -> Result<()> {
-        self.change("drop_request", |state| {
-            state.saved.requests.remove(&id);
+    async fn drop_request(&self, lease: &Lease, id: u64) -> Result<()> {
+        self.write("drop_request", lease, |saved| {
+            saved.requests.remove(&id);
             Ok(())
         })
     }

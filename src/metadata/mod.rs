@@ -278,8 +278,8 @@ pub trait Metadata: Send + Sync {
     async fn put_request(&self, source: &str, table: &TableName, kind: RequestKind) -> Result<u64>;
     /// The requests not taken up yet, oldest first.
     async fn requests(&self) -> Result<Vec<Request>>;
-    /// Forgets a request that was taken up.
-    async fn drop_request(&self, id: u64) -> Result<()>;
+    /// Forgets a request that the holder of its source's lease has taken up.
+    async fn drop_request(&self, lease: &Lease, id: u64) -> Result<()>;
 }
 
 /// What can go wrong in the metadata store.

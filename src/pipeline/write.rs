@@ -471,6 +471,15 @@ async fn check_log(write: &Write, state: &TableState, point: Option<&CommitPoint
 /// Makes the snapshot the table's content. Its position is `since`: a snapshot row is the oldest there is.
 async fn adopt(write: &Write, state: &TableState, table: &mut dyn TableWriter, since: Cut, handoff: Cut) -> Result<()> {
     let chunks = chunk_files(write).await?;
+    // A generation goes with its chunks: one that a rebuild has replaced meanwhile has none, and would be an empty table.
+    let stored = write.rooms.metadata.generations(&write.spec.source, &write.key.table).await?;
+    if stored.iter().all(|stored| stored.generation != write.key.generation) {
+        return Err(Error::Table {
+            table: state.table.clone(),
+            reason: format!("generation {} is no longer known", state.generation),
+            remedy: "none is needed: a newer generation has replaced it".to_owned(),
+        });
+    }
     let since_checkpoint: Option<crate::source::Checkpoint> =
         state.since_checkpoint.as_deref().map(|text| read_document("checkpoint", &state.table, text)).transpose()?;
     let point = CommitPoint {

@@ -70,6 +70,13 @@ impl LocalLog {
         let lock = lock(directory)?;
         let path = directory.join(store::FILE);
         let connection = store::open_for_writing(&path).map_err(|failed| failed.at(&path))?;
+        // What a process had appended when it was killed is visible and may be in no more than memory: it is synced before anybody takes it.
+        for file in [path.clone(), path.with_extension("db-wal")] {
+            match File::open(&file).and_then(|file| file.sync_all()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(storage(&file, &error)),
+                _ => {}
+            }
+        }
         // The file's name, and the directory's, survive a power cut too.
         for place in [Some(directory.as_path()), directory.parent()].into_iter().flatten() {
             let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };

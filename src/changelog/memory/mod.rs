@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use self::state::{Caller, Reading, State, Topic};
-use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Usage};
+use self::state::{Caller, Limit, Reading, State, Topic, size, size_of};
+use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Unpublished, Usage};
 use crate::change::{LogOffset, Term};
 
 /// A call that can be made to fail.
@@ -147,7 +147,7 @@ impl MemoryLog {
     pub fn land(&self, id: u64) -> bool {
         let mut state = self.state();
         let Some((batches, caller)) = state.in_flight.remove(&id) else { return false };
-        let outcome = state.append(&batches, self.bytes_max, self.rules.refuses);
+        let outcome = state.append(&batches, Limit { bytes_max: self.bytes_max, unpublished: 0 }, self.rules.refuses);
         match caller {
             Some(caller) => {
                 // A caller that is gone hears nothing.
@@ -164,6 +164,11 @@ impl MemoryLog {
     /// A delayed append never happens; a caller that still waits hears of a failure. False where there is no such append.
     pub fn lose(&self, id: u64) -> bool {
         self.state().in_flight.remove(&id).is_some()
+    }
+
+    /// A process opens the log: it syncs what another one left behind before anybody takes it.
+    pub fn opened(&self) {
+        self.state().doubtful.clear();
     }
 
     /// The machine crashes and comes up again: what is in flight is lost, and unless it `survives` so is what nobody was told of.
@@ -216,6 +221,35 @@ impl MemoryLog {
         }
     }
 
+    /// Appends to a log in which `unpublished` bytes can not be taken by anybody yet.
+    async fn append_beside(&self, batches: Vec<AppendBatch>, unpublished: u64) -> Result<Vec<Acknowledged>> {
+        let (refuses, limit) = (self.rules.refuses, Limit { bytes_max: self.bytes_max, unpublished });
+        match self.fate(Call::Append) {
+            Fate::GoesOn => {
+                let mut state = self.state();
+                let acknowledged = state.append(&batches, limit, refuses)?;
+                state.doubtful.clear();
+                Ok(acknowledged)
+            }
+            Fate::AnswerLost => self.state().append(&batches, limit, refuses).and(Err(failure("the answer was lost"))),
+            Fate::Half(number) if !self.rules.atomic => {
+                let halves: Vec<AppendBatch> =
+                    (0..).zip(&batches).map(|(index, batch)| half(batch, number.rotate_right(index * 5))).collect();
+                self.state().append(&halves, limit, refuses).and(Err(failure("the answer was lost")))
+            }
+            Fate::Refused | Fate::Half(_) => Err(failure("refused")),
+            Fate::LandsLater => {
+                self.delay(batches, None);
+                Err(failure("no answer came"))
+            }
+            Fate::Hangs => {
+                let (caller, answer) = oneshot::channel();
+                self.delay(batches, Some(caller));
+                answer.await.unwrap_or_else(|_| Err(failure("the connection broke")))
+            }
+        }
+    }
+
     fn delay(&self, batches: Vec<AppendBatch>, caller: Option<Caller>) {
         let mut state = self.state();
         state.delayed += 1;
@@ -249,31 +283,25 @@ impl ChangeLog for MemoryLog {
     }
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
-        let refuses = self.rules.refuses;
-        match self.fate(Call::Append) {
-            Fate::GoesOn => {
-                let mut state = self.state();
-                let acknowledged = state.append(&batches, self.bytes_max, refuses)?;
-                state.doubtful.clear();
-                Ok(acknowledged)
-            }
-            Fate::AnswerLost => self.state().append(&batches, self.bytes_max, refuses).and(Err(failure("the answer was lost"))),
-            Fate::Half(number) if !self.rules.atomic => {
-                let halves: Vec<AppendBatch> =
-                    (0..).zip(&batches).map(|(index, batch)| half(batch, number.rotate_right(index * 5))).collect();
-                self.state().append(&halves, self.bytes_max, refuses).and(Err(failure("the answer was lost")))
-            }
-            Fate::Refused | Fate::Half(_) => Err(failure("refused")),
-            Fate::LandsLater => {
-                self.delay(batches, None);
-                Err(failure("no answer came"))
-            }
-            Fate::Hangs => {
-                let (caller, answer) = oneshot::channel();
-                self.delay(batches, Some(caller));
-                answer.await.unwrap_or_else(|_| Err(failure("the connection broke")))
-            }
-        }
+        self.append_beside(batches, 0).await
+    }
+
+    async fn append_unpublished(
+        &self,
+        batches: &Arc<Vec<AppendBatch>>,
+        unpublished: &Arc<Unpublished>,
+    ) -> Result<Vec<Acknowledged>> {
+        let added = batches.iter().flat_map(|batch| &batch.records).map(size_of).sum();
+        let acknowledged = self.append_beside(Vec::clone(batches), unpublished.bytes()).await?;
+        unpublished.add(added);
+        Ok(acknowledged)
+    }
+
+    async fn bytes_from(&self, topic: &str, from: LogOffset) -> Result<u64> {
+        self.run(Call::Tails, |state| {
+            let records = state.topic(topic)?.partitions.iter().flat_map(|partition| &partition.records);
+            Ok(records.filter(|(_, record)| record.offset >= from).map(|(_, record)| size(record)).sum())
+        })
     }
 
     async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {

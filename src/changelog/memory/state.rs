@@ -14,6 +14,14 @@ use crate::trial::{Mistake, planted};
 /// What a record counts for beside its key and value.
 const OVERHEAD: u64 = 200;
 
+/// How much the log takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub bytes_max: u64,
+    /// What it holds of transactions that are not published: it cannot go before more is appended.
+    pub unpublished: u64,
+}
+
 /// Who waits for an append that hangs.
 pub(super) type Caller = oneshot::Sender<Result<Vec<Acknowledged>>>;
 
@@ -54,6 +62,11 @@ pub(super) struct Reading {
 pub(super) type Before = (String, Term, Vec<PartitionTail>);
 
 pub(super) fn size(record: &Record) -> u64 {
+    (record.key.len() + record.value.len()) as u64 + OVERHEAD
+}
+
+/// What a record will count for.
+pub(super) fn size_of(record: &AppendRecord) -> u64 {
     (record.key.len() + record.value.len()) as u64 + OVERHEAD
 }
 
@@ -113,7 +126,8 @@ impl State {
     }
 
     /// Appends all or nothing. What it did can be undone with what it leaves in `doubtful`.
-    pub(super) fn append(&mut self, batches: &[AppendBatch], bytes_max: u64, refuses: bool) -> Result<Vec<Acknowledged>> {
+    pub(super) fn append(&mut self, batches: &[AppendBatch], limit: Limit, refuses: bool) -> Result<Vec<Acknowledged>> {
+        let Limit { bytes_max, unpublished } = limit;
         let (bytes, mut befores, mut acknowledged) = (self.bytes, Vec::new(), Vec::new());
         for batch in batches {
             match self.append_batch(batch, refuses, &mut befores) {
@@ -125,7 +139,8 @@ impl State {
             }
         }
         let evictable: u64 = self.evictable().map(|(_, _, _, size)| size).sum();
-        if self.bytes.saturating_sub(evictable) > bytes_max && bytes > 0 && self.bytes > bytes {
+        // What does not fit into an empty log would never fit, nor what does not fit beside its own transaction.
+        if self.bytes.saturating_sub(evictable) > bytes_max && bytes > unpublished && self.bytes > bytes {
             self.undo(befores);
             return Err(Error::Full { bytes, bytes_max });
         }

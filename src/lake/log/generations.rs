@@ -9,10 +9,12 @@
 //! A log that somebody damaged ends all the same: its newest record says whether readers have left it, and the switch goes behind that
 //! record. So a rebuild recovers a table whatever became of the old generation's log.
 
+use std::sync::Arc;
+
 use super::record::{Record, RecordKind, VERSION};
 use super::state::{State, Switched};
 use super::{CommitLog, Slot};
-use crate::change::Term;
+use crate::change::{Clock, Term};
 use crate::lake::store::LakeStore;
 use crate::lake::{Error, LakeName, Result, unique};
 use crate::trial::{self, at};
@@ -75,7 +77,7 @@ pub(crate) struct Switcher {
     pub(crate) schema: String,
     pub(crate) generation: u32,
     pub(crate) term: Term,
-    pub(crate) now_ms: u64,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Sends readers to a generation whose own log says `publish`. Doing it again does nothing. Answers when
@@ -85,7 +87,7 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
     for _ in 0..SWITCH_ATTEMPTS {
         let live = live(store, &switcher.table).await?;
         if live.generation() == switcher.generation {
-            return Ok(live.since_ms.unwrap_or(switcher.now_ms));
+            return Ok(live.since_ms.unwrap_or_else(|| switcher.clock.now_ms()));
         }
         if live.generation() > switcher.generation {
             return Err(fenced(format!("generation {} is live already", live.generation())));
@@ -99,7 +101,7 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
             // As in a commit: a slot that was free because it had expired does not count.
             Slot::Ours if seq == 1 || live.log.has(seq - 1).await? => {
                 trial::point(at::SWITCHED);
-                return Ok(switcher.now_ms);
+                return Ok(record.committed_ms);
             }
             Slot::Ours | Slot::Taken(_) => {}
         }
@@ -117,7 +119,8 @@ fn record(switcher: &Switcher, generation: u32, seq: u64) -> Record {
         generation,
         seq,
         term: switcher.term,
-        committed_ms: switcher.now_ms,
+        // Of this attempt: the old files' time counts from it, and what a reader sees may have changed since the first one.
+        committed_ms: switcher.clock.now_ms(),
         schema: switcher.schema.clone(),
         point: None,
         added: Vec::new(),

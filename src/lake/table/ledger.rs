@@ -6,6 +6,7 @@
 //! checkpoint or switch failed: whoever takes the table over finds it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -273,7 +274,7 @@ impl Ledger {
             schema: self.spec.schema.id(),
             generation: self.spec.generation,
             term: self.term,
-            now_ms: self.settings.clock.now_ms(),
+            clock: Arc::clone(&self.settings.clock),
         };
         point(at::SWITCHING);
         self.switched_ms = Some(generations::switch(&self.store, &switcher).await?);

@@ -227,12 +227,7 @@ impl Metadata for SqliteMetadata {
         .await
     }
 
-    async fn published(
-        &self,
-        lease: Option<&Lease>,
-        source: &str,
-        topic: &str,
-    ) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
         let (lease, source, topic) = (lease.cloned(), source.to_owned(), topic.to_owned());
         self.read(move |transaction| {
             lease.as_ref().map_or(Ok(()), |lease| leases::check(transaction, lease))?;
@@ -329,7 +324,12 @@ impl Metadata for SqliteMetadata {
         self.read(requests::all).await
     }
 
-    async fn drop_request(&self, id: u64) -> Result<()> {
-        self.write(move |transaction| requests::forget(transaction, id)).await
+    async fn drop_request(&self, lease: &Lease, id: u64) -> Result<()> {
+        let lease = lease.clone();
+        self.write(move |transaction| {
+            leases::check(transaction, &lease)?;
+            requests::forget(transaction, id)
+        })
+        .await
     }
 }

@@ -75,12 +75,7 @@ impl Metadata for LifeMetadata {
         self.act(change("save_published"), &detail, work).await
     }
 
-    async fn published(
-        &self,
-        lease: Option<&Lease>,
-        source: &str,
-        topic: &str,
-    ) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
         self.act(look("published"), topic, self.inner.published(lease, source, topic)).await
     }
 
@@ -151,7 +146,7 @@ impl Metadata for LifeMetadata {
         self.act(look("requests"), "", self.inner.requests()).await
     }
 
-    async fn drop_request(&self, id: u64) -> Result<()> {
-        self.act(change("drop_request"), "", self.inner.drop_request(id)).await
+    async fn drop_request(&self, lease: &Lease, id: u64) -> Result<()> {
+        self.act(change("drop_request"), "", self.inner.drop_request(lease, id)).await
     }
 }
