@@ -169,10 +169,13 @@ pub trait ChangeLog: Send + Sync {
     /// [`Error::Lost`] when `from` was released or evicted, [`Error::Corrupt`] when the bytes fail their checksum.
     async fn read(&self, topic: &str, partition: u32, from: LogOffset, until: LogOffset, bytes_max: usize)
     -> Result<Vec<Record>>;
-    /// Registers a consumer, or moves it on: below these offsets (one per partition) it needs nothing any more. Never moves it back.
+    /// Registers a consumer that needs everything from these offsets on (one per partition). One that is registered moves on to them.
+    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
+    /// Moves a consumer on: below these offsets it needs nothing any more. Never moves it back, and does nothing for one that is not
+    /// registered: a daemon that was overtaken cannot bring back what its successor has forgotten, and fill the log with it.
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
-    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic that is not
-    /// there is fine.
+    /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic or consumer that
+    /// is not there is fine.
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
     /// Forgets a consumer. A topic that is not there is fine.
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;

@@ -192,13 +192,17 @@ impl ChangeLog for LocalLog {
         self.reading(move |reader| reader.read(&range)).await
     }
 
+    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        let (topic, consumer, offsets) = (topic.to_owned(), consumer.clone(), offsets.to_vec());
+        // A registration that got lost would let others release what this consumer needs.
+        let register = move |connection: &Connection| release::register(connection, &topic, &consumer, &offsets);
+        self.writer.call(Durability::Durable, register).await
+    }
+
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
         let (topic, consumer, offsets) = (topic.to_owned(), consumer.clone(), offsets.to_vec());
-        let (name, who) = (topic.clone(), consumer.clone());
-        let known = self.reading(move |reader| reader.is_registered(&name, &who)).await?;
-        // A registration that got lost would let others release what this consumer needs.
-        let durability = if known { Durability::Eventual } else { Durability::Durable };
-        self.writer.call(durability, move |connection| release::advance(connection, &topic, &consumer, &offsets)).await
+        let advance = move |connection: &Connection| release::advance(connection, &topic, &consumer, &offsets);
+        self.writer.call(Durability::Eventual, advance).await
     }
 
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()> {

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::block::{Block, StoredBlock};
-use super::release::{is_registered, topic_if_there};
+use super::release::topic_if_there;
 use super::store::{self, Failed, Outcome, Topic, number, stored};
 use crate::change::{LogOffset, Term};
-use crate::changelog::{Consumer, Error, PartitionTail, Record, Result};
+use crate::changelog::{Error, PartitionTail, Record, Result};
 
 /// Connections that are kept open while nobody reads.
 const IDLE_CONNECTIONS: usize = 4;
@@ -51,11 +51,6 @@ impl Reader {
             let tail = |partition| store::partition(connection, name, &topic, partition).map(|partition| partition.tail);
             (0..topic.partitions).map(tail).collect()
         })
-    }
-
-    /// Whether a consumer is registered.
-    pub(super) fn is_registered(&self, topic: &str, consumer: &Consumer) -> Result<bool> {
-        self.with_connection(|connection| is_registered(connection, topic, consumer))
     }
 
     /// The highest term of a topic; None where there is no such topic.

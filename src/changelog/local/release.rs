@@ -9,7 +9,16 @@ use crate::change::{LogOffset, Term};
 use crate::changelog::{Consumer, Error};
 use crate::trial::{Mistake, planted};
 
-/// Registers a consumer or moves it on, and releases what nobody needs any more.
+/// Registers a consumer, or moves it on.
+pub(super) fn register(connection: &Connection, name: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Outcome<()> {
+    let topic = store::topic(connection, name)?;
+    connection
+        .prepare_cached("INSERT INTO consumers (topic_id, name, active) VALUES (?1, ?2, 1) ON CONFLICT DO NOTHING")?
+        .execute((topic.id, &consumer.0))?;
+    advance(connection, name, consumer, offsets)
+}
+
+/// Moves a consumer on, if it is registered, and releases what nobody needs any more.
 pub(super) fn advance(connection: &Connection, name: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Outcome<()> {
     let topic = store::topic(connection, name)?;
     if offsets.len() != topic.partitions as usize {
@@ -26,7 +35,9 @@ pub(super) fn advance(connection: &Connection, name: &str, consumer: &Consumer, 
             return Err(Error::Broken { topic: name.to_owned(), partition, offset: *offset, reason }.into());
         }
     }
-    register(connection, &topic, consumer)?;
+    if !is_registered(connection, &topic, consumer)? {
+        return Ok(());
+    }
     for (partition, offset) in (0_u32..).zip(offsets) {
         let mut statement = connection.prepare_cached(
             "INSERT INTO consumer_offsets (topic_id, name, partition, offset) VALUES (?1, ?2, ?3, ?4)
@@ -37,22 +48,14 @@ pub(super) fn advance(connection: &Connection, name: &str, consumer: &Consumer, 
     release(connection, &topic)
 }
 
-/// Whether a consumer is registered.
-pub(super) fn is_registered(connection: &Connection, name: &str, consumer: &Consumer) -> Outcome<bool> {
-    let sql = "SELECT 1 FROM consumers JOIN topics USING (topic_id) WHERE topics.name = ?1 AND consumers.name = ?2";
-    Ok(connection.prepare_cached(sql)?.exists((name, &consumer.0))?)
+fn is_registered(connection: &Connection, topic: &Topic, consumer: &Consumer) -> Outcome<bool> {
+    let sql = "SELECT 1 FROM consumers WHERE topic_id = ?1 AND name = ?2";
+    Ok(connection.prepare_cached(sql)?.exists((topic.id, &consumer.0))?)
 }
 
-/// Marks a consumer as active or not. One that is not registered yet is, and needs everything that is there.
+/// Marks a consumer as active or not, if it is registered.
 pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consumer, active: bool) -> Outcome<()> {
     let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
-    register(connection, &topic, consumer)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO consumer_offsets (topic_id, name, partition, offset)
-             SELECT topic_id, ?2, partition, first_offset FROM partitions WHERE topic_id = ?1 ON CONFLICT DO NOTHING",
-        )?
-        .execute((topic.id, &consumer.0))?;
     connection.prepare_cached("UPDATE consumers SET active = ?3 WHERE topic_id = ?1 AND name = ?2")?.execute((
         topic.id,
         &consumer.0,
@@ -88,13 +91,6 @@ pub(super) fn topic_if_there(connection: &Connection, name: &str) -> Outcome<Opt
         Err(Failed::Log(Error::Missing { .. })) => Ok(None),
         other => other.map(Some),
     }
-}
-
-fn register(connection: &Connection, topic: &Topic, consumer: &Consumer) -> Outcome<()> {
-    connection
-        .prepare_cached("INSERT INTO consumers (topic_id, name, active) VALUES (?1, ?2, 1) ON CONFLICT DO NOTHING")?
-        .execute((topic.id, &consumer.0))?;
-    Ok(())
 }
 
 /// Deletes the blocks wholly below every consumer's offset.

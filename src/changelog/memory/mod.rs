@@ -33,6 +33,8 @@ pub enum Call {
     Tails,
     /// [`ChangeLog::read`].
     Read,
+    /// [`ChangeLog::register`].
+    Register,
     /// [`ChangeLog::advance`].
     Advance,
     /// [`ChangeLog::set_active`].
@@ -339,36 +341,24 @@ impl ChangeLog for MemoryLog {
         })
     }
 
-    async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
-        self.run(Call::Advance, |state| {
-            let found = state.topic(topic)?;
-            if offsets.len() != found.partitions.len() {
-                let partition = Some(u32::try_from(offsets.len()).unwrap_or(u32::MAX));
-                return Err(Error::Missing { topic: topic.to_owned(), partition });
-            }
-            for ((number, offset), partition) in (0..).zip(offsets).zip(&found.partitions) {
-                if *offset > partition.tail.end {
-                    let reason = format!("{} has taken records up to {offset}, which the log does not have", consumer.0);
-                    return Err(Error::Broken { topic: topic.to_owned(), partition: number, offset: *offset, reason });
-                }
-            }
+    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        self.run(Call::Register, |state| {
             let fresh = || Reading { active: true, offsets: vec![0; offsets.len()] };
-            let reading = found.consumers.entry(consumer.clone()).or_insert_with(fresh);
-            for (known, offset) in reading.offsets.iter_mut().zip(offsets) {
-                *known = offset.0.max(*known);
-            }
-            let freed = found.release();
-            state.bytes -= freed;
-            Ok(())
+            state.topic(topic)?.consumers.entry(consumer.clone()).or_insert_with(fresh);
+            state.advance(topic, consumer, offsets)
         })
+    }
+
+    async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        self.run(Call::Advance, |state| state.advance(topic, consumer, offsets))
     }
 
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()> {
         self.run(Call::SetActive, |state| {
-            let Some(found) = state.topics.get_mut(topic) else { return Ok(()) };
-            let firsts = || found.partitions.iter().map(|partition| partition.first).collect();
-            let fresh = || Reading { active, offsets: firsts() };
-            found.consumers.entry(consumer.clone()).or_insert_with(fresh).active = active;
+            let found = state.topics.get_mut(topic).and_then(|topic| topic.consumers.get_mut(consumer));
+            if let Some(found) = found {
+                found.active = active;
+            }
             Ok(())
         })
     }

@@ -125,6 +125,28 @@ impl State {
         Ok(())
     }
 
+    /// Moves a consumer on, if it is registered.
+    pub(super) fn advance(&mut self, name: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        let topic = self.topic(name)?;
+        if offsets.len() != topic.partitions.len() {
+            let partition = Some(u32::try_from(offsets.len()).unwrap_or(u32::MAX));
+            return Err(Error::Missing { topic: name.to_owned(), partition });
+        }
+        for ((number, offset), partition) in (0..).zip(offsets).zip(&topic.partitions) {
+            if *offset > partition.tail.end {
+                let reason = format!("{} has taken records up to {offset}, which the log does not have", consumer.0);
+                return Err(Error::Broken { topic: name.to_owned(), partition: number, offset: *offset, reason });
+            }
+        }
+        let Some(reading) = topic.consumers.get_mut(consumer) else { return Ok(()) };
+        for (known, offset) in reading.offsets.iter_mut().zip(offsets) {
+            *known = offset.0.max(*known);
+        }
+        let freed = topic.release();
+        self.bytes -= freed;
+        Ok(())
+    }
+
     /// Appends all or nothing. What it did can be undone with what it leaves in `doubtful`.
     pub(super) fn append(&mut self, batches: &[AppendBatch], limit: Limit, refuses: bool) -> Result<Vec<Acknowledged>> {
         let Limit { bytes_max, unpublished } = limit;

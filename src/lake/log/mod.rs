@@ -300,6 +300,9 @@ impl CommitLog {
     pub(crate) async fn expire(&self, before_ms: u64, most: usize) -> Result<u64> {
         let checkpoints = self.numbers("checkpoint").await?;
         let Some(floor) = checkpoints.last().copied() else { return Ok(0) };
+        // The checkpoint stands for what goes, and whoever wrote it may not have got to the end of settling it: a power cut would leave
+        // neither.
+        self.store.settle([self.checkpoint_path(floor)]).await?;
         let entries = self.numbers("log").await?;
         let beyond = entries.len().saturating_sub(most);
         let mut expired = 0;

@@ -231,10 +231,6 @@ fn unseen(world: &World, next: usize, received: Option<&GtidSet>) -> Option<Gtid
 /// The place of a checkpoint in the server's history.
 fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, Checkpoint, Option<GtidSet>)> {
     let same = checkpoint.server_uuid == world.server_uuid;
-    if !same && let Some(prepared) = checkpoint.prepared.iter().find(|prepared| !prepared.file_name.is_empty()) {
-        let reason = format!("the server changed while XA transaction {} was prepared: its place is lost", prepared.xid);
-        return Err(history(name, reason));
-    }
     if let Some(received) = &checkpoint.gtids {
         let missing = received.subtract(&world.flushed_gtids());
         let reason = format!("the server lacks transactions that were captured: {missing}");
@@ -258,22 +254,37 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             (world.history.iter().take_while(below).count(), checkpoint, received)
         }
         (Some(received), false) => {
+            // What was prepared is received once more, by its GTID: it stands at another place here.
+            let (placed, prepared): (Vec<_>, Vec<_>) =
+                checkpoint.prepared.iter().cloned().partition(|prepared| !prepared.file_name.is_empty());
+            let received = without(name, received, &placed)?;
             let known = |logged: &&Arc<Logged>| logged.gtid.as_ref().is_some_and(|gtid| received.contains(gtid));
             let next = world.history.iter().take_while(known).count();
             let (file, offset) = world.history.get(next).map_or((world.file, world.offset), |next| (next.file, next.offset));
             let position = Cut(BinlogPosition { epoch: checkpoint.position.0.epoch + 1, file, offset });
-            let (file_name, received) = (world.file_name(file), Some(received.clone()));
+            let (file_name, received) = (world.file_name(file), Some(received));
             let server_uuid = world.server_uuid.clone();
             let mut left = checkpoint.left.clone();
             left.push(checkpoint.position);
             let unseen = unseen(world, next, received.as_ref());
-            (next, Checkpoint { server_uuid, file_name, position, last: None, left, unseen, ..checkpoint }, received)
+            (next, Checkpoint { server_uuid, file_name, position, last: None, prepared, left, unseen, ..checkpoint }, received)
         }
     };
     if next < world.purged {
         return Err(history(name, format!("the binlog at {} is purged", checkpoint.position)));
     }
     Ok((next, checkpoint, received))
+}
+
+/// What was received but the groups of these XA transactions.
+fn without(name: &str, received: &GtidSet, prepared: &[PreparedXa]) -> Result<GtidSet> {
+    let mut left = received.clone();
+    for prepared in prepared {
+        let gtid = prepared.gtid.as_deref().and_then(|gtid| gtid.parse::<GtidSet>().ok());
+        let lost = || format!("the server changed while XA transaction {} was prepared: its place is lost", prepared.xid);
+        left = left.subtract(&gtid.ok_or_else(|| history(name, lost()))?);
+    }
+    Ok(left)
 }
 
 /// The last transaction must stand where it stood, and be the same. The file it stood in may be gone when the position is in the next.

@@ -151,7 +151,7 @@ async fn every_type_is_what_the_document_says() {
     let topic = format!("{}.{TABLE}", scene.yaml.name);
     let log = open_log(&scene).await;
     let from = log.tails(&topic).await.unwrap()[0].end;
-    log.advance(&topic, &Consumer("test".to_owned()), &[from]).await.unwrap();
+    log.register(&topic, &Consumer("test".to_owned()), &[from]).await.unwrap();
     drop(log);
     insert(server, &samples, 2).await;
     scene.catch_up();

@@ -46,6 +46,10 @@ impl ChangeLog for LifeLog {
         self.act(look("read"), topic, self.inner.read(topic, partition, from, until, bytes)).await
     }
 
+    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        self.act(change("register"), &consumer.0, self.inner.register(topic, consumer, offsets)).await
+    }
+
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
         self.act(change("advance"), &consumer.0, self.inner.advance(topic, consumer, offsets)).await
     }
