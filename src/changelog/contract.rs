@@ -312,6 +312,8 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     assert_same(&drain(&*log, "t", 0, 6, 1).await, &[&batch], 6);
     let beyond = log.advance("t", &fast, &passed(&*log, "t", 9).await).await;
     assert!(matches!(beyond, Err(Error::Broken { .. })), "{beyond:?}");
+    ok(log.forget("t", &fast)).await;
+    assert_eq!((ok(log.usage()).await.bytes, first_left(&*log, "t").await), (0, 8), "what nobody has a claim on goes");
 }
 
 /// A full log refuses, whole, until an active consumer has moved on.

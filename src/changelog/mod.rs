@@ -177,7 +177,7 @@ pub trait ChangeLog: Send + Sync {
     /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic or consumer that
     /// is not there is fine.
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
-    /// Forgets a consumer. A topic that is not there is fine.
+    /// Forgets a consumer; with the last one go the records, which nobody has a claim on any more. A topic that is not there is fine.
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;
     /// Makes the topic an empty one of this term: its records and consumers go. A topic that is not there is created.
     ///

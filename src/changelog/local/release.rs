@@ -1,6 +1,7 @@
 //! What may go: records that every consumer has passed, and, when the log is full, those that only inactive consumers still need.
 //!
-//! A topic without a consumer keeps everything: its table is not in the lake yet.
+//! A topic that never had a consumer keeps everything: its table is not in the lake yet. One that has lost its last consumer keeps nothing:
+//! what is captured for another generation has a consumer from its start on, and a log that is full of what nobody will take stays full.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -64,11 +65,20 @@ pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consume
     Ok(())
 }
 
-/// Forgets a consumer, and releases what the others do not need.
+/// Forgets a consumer, and releases what the others do not need: without others, everything.
 pub(super) fn forget(connection: &Connection, name: &str, consumer: &Consumer) -> Outcome<()> {
     let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
-    connection.prepare_cached("DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2")?.execute((topic.id, &consumer.0))?;
-    release(connection, &topic)
+    let known = "DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2";
+    let forgotten = connection.prepare_cached(known)?.execute((topic.id, &consumer.0))?;
+    let others = connection.prepare_cached("SELECT 1 FROM consumers WHERE topic_id = ?1")?.exists([topic.id])?;
+    if forgotten == 0 || others {
+        return release(connection, &topic);
+    }
+    for partition in 0..topic.partitions {
+        let end = store::partition(connection, name, &topic, partition)?.tail.end;
+        delete_below(connection, topic.id, partition, stored(end.0)?)?;
+    }
+    Ok(())
 }
 
 /// Removes a topic with all it has, unless a higher term owns it.

@@ -366,8 +366,8 @@ impl ChangeLog for MemoryLog {
     async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
         self.run(Call::Forget, |state| {
             let Some(found) = state.topics.get_mut(topic) else { return Ok(()) };
-            found.consumers.remove(consumer);
-            let freed = found.release();
+            let last = found.consumers.remove(consumer).is_some() && found.consumers.is_empty();
+            let freed = if last { found.clear() } else { found.release() };
             state.bytes -= freed;
             Ok(())
         })

@@ -90,6 +90,16 @@ impl Topic {
         lowest.or_else(|| self.partitions.get(partition).map(|partition| partition.tail.end.0))
     }
 
+    /// Releases everything; the bytes.
+    pub(super) fn clear(&mut self) -> u64 {
+        let mut freed = 0;
+        for partition in &mut self.partitions {
+            freed += partition.records.drain(..).map(|(_, record)| size(&record)).sum::<u64>();
+            partition.first = partition.tail.end.0;
+        }
+        freed
+    }
+
     /// Releases what every consumer has passed; the bytes.
     pub(super) fn release(&mut self) -> u64 {
         let mut freed = 0;
