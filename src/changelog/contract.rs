@@ -121,8 +121,8 @@ fn assert_same(records: &[Record], batches: &[&AppendBatch], first: u64) {
 /// Records come back as they were appended, in order, whatever is asked for at a time.
 pub async fn order_and_offsets(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
-    let partitions = ok(log.open_topic("t")).await;
-    assert_eq!(ok(log.open_topic("t")).await, partitions);
+    let partitions = ok(log.open_topic("t", Term(0))).await;
+    assert_eq!(ok(log.open_topic("t", Term(0))).await, partitions);
     assert!(drain(&*log, "t", 0, 0, 1).await.is_empty());
     let partition = partitions - 1;
     let mut feed = Feed::new("t", partition);
@@ -153,7 +153,7 @@ pub async fn order_and_offsets(tenant: &dyn Tenant) {
 /// Batches of megabytes, records of megabytes among small ones.
 pub async fn large_batches(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
-    ok(log.open_topic("t")).await;
+    ok(log.open_topic("t", Term(0))).await;
     let mut feed = Feed::new("t", 0);
     let mut batches = vec![feed.batch(1, 3000, 1000)];
     batches.extend([(2, 3 << 20), (5, 10), (1, 0)].map(|(records, bytes)| feed.batch(1, records, bytes)));
@@ -172,7 +172,7 @@ pub async fn large_batches(tenant: &dyn Tenant) {
 pub async fn fencing(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
     for topic in ["t", "u"] {
-        ok(log.open_topic(topic)).await;
+        ok(log.open_topic(topic, Term(0))).await;
     }
     let (mut feed, mut other) = (Feed::new("t", 0), Feed::new("u", 0));
     ok(log.append(vec![feed.batch(2, 2, 5)])).await;
@@ -194,7 +194,7 @@ pub async fn what_is_not_there(tenant: &dyn Tenant) {
     let mut feed = Feed::new("t", 0);
     assert!(matches!(log.append(vec![feed.clone().batch(1, 1, 1)]).await, Err(Error::Missing { .. })));
     assert!(matches!(log.tails("t").await, Err(Error::Missing { .. })));
-    let partitions = ok(log.open_topic("t")).await;
+    let partitions = ok(log.open_topic("t", Term(0))).await;
     assert!(matches!(log.append(vec![Feed::new("t", partitions).batch(1, 1, 1)]).await, Err(Error::Missing { .. })));
     assert!(matches!(log.read("t", partitions, LogOffset(0), LogOffset(1), 1).await, Err(Error::Missing { .. })));
     ok(log.append(vec![feed.batch(1, 2, 1)])).await;
@@ -228,7 +228,7 @@ pub async fn removal(tenant: &dyn Tenant) {
 pub async fn atomic_over_topics(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
     for topic in ["t", "u"] {
-        ok(log.open_topic(topic)).await;
+        ok(log.open_topic(topic, Term(0))).await;
     }
     let (mut first, mut second) = (Feed::new("t", 0), Feed::new("u", 0));
     let acknowledged = ok(log.append(vec![first.batch(2, 2, 5), second.batch(2, 3, 5)])).await;
@@ -243,7 +243,7 @@ pub async fn atomic_over_topics(tenant: &dyn Tenant) {
 /// A record that is not above the last one, or names another as its predecessor, is refused with all that came with it.
 pub async fn broken_chains_are_refused(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
-    ok(log.open_topic("t")).await;
+    ok(log.open_topic("t", Term(0))).await;
     let mut feed = Feed::new("t", 0);
     let first = feed.batch(1, 2, 5);
     ok(log.append(vec![first.clone()])).await;
@@ -283,7 +283,7 @@ async fn first_left(log: &dyn ChangeLog, topic: &str) -> u64 {
 /// Records stay until every consumer has passed them; without a consumer they stay.
 pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
-    ok(log.open_topic("t")).await;
+    ok(log.open_topic("t", Term(0))).await;
     let mut feed = Feed::new("t", 0);
     for _ in 0..6 {
         ok(log.append(vec![feed.batch(1, 1, 50)])).await;
@@ -320,7 +320,7 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
 pub async fn full(tenant: &dyn Tenant) {
     let log = tenant.fresh(10_000).await;
     for topic in ["t", "u"] {
-        ok(log.open_topic(topic)).await;
+        ok(log.open_topic(topic, Term(0))).await;
     }
     let (mut feed, mut other) = (Feed::new("t", 0), Feed::new("u", 0));
     let active = consumer("active");
@@ -349,7 +349,7 @@ pub async fn full(tenant: &dyn Tenant) {
     assert_eq!(drain(&*log, "t", 0, 2, 1).await.len() as u64, appended - 1);
     assert_eq!(first_left(&*log, "u").await, 0, "a topic without a consumer keeps everything");
     let huge = tenant.fresh(1000).await;
-    ok(huge.open_topic("t")).await;
+    ok(huge.open_topic("t", Term(0))).await;
     ok(huge.append(vec![Feed::new("t", 0).batch(1, 1, 5000)])).await;
 }
 
@@ -357,7 +357,7 @@ pub async fn full(tenant: &dyn Tenant) {
 pub async fn eviction_of_the_inactive(tenant: &dyn Tenant) {
     let log = tenant.fresh(10_000).await;
     for topic in ["parked", "live"] {
-        ok(log.open_topic(topic)).await;
+        ok(log.open_topic(topic, Term(0))).await;
     }
     let (mut parked, mut live) = (Feed::new("parked", 0), Feed::new("live", 0));
     let (writer, other) = (consumer("writer"), consumer("other"));
@@ -392,7 +392,7 @@ pub async fn eviction_of_the_inactive(tenant: &dyn Tenant) {
 pub async fn all_of_it_survives_reopening(tenant: &dyn Tenant) {
     let log = tenant.fresh(10_000).await;
     for topic in ["t", "u"] {
-        ok(log.open_topic(topic)).await;
+        ok(log.open_topic(topic, Term(0))).await;
     }
     let mut feed = Feed::new("t", 0);
     let batches: Vec<_> = (0..4).map(|_| feed.batch(4, 1, 1000)).collect();

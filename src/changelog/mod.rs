@@ -74,6 +74,11 @@ impl Unpublished {
         self.0.fetch_add(bytes, Ordering::AcqRel);
     }
 
+    /// Whatever the log holds, nobody takes it before more was appended.
+    pub fn all(&self) {
+        self.0.store(1 << 60, Ordering::Release);
+    }
+
     /// All of it was published.
     pub fn clear(&self) {
         self.0.store(0, Ordering::Release);
@@ -139,8 +144,12 @@ pub struct Usage {
 /// The change log.
 #[async_trait]
 pub trait ChangeLog: Send + Sync {
-    /// Creates the topic unless it is there; the number of its partitions.
-    async fn open_topic(&self, topic: &str) -> Result<u32>;
+    /// Creates the topic unless it is there, and makes it this term's: nothing of a lower one gets in any more. The number of its
+    /// partitions.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a higher term has opened the topic or appended to it.
+    async fn open_topic(&self, topic: &str, term: Term) -> Result<u32>;
     /// Appends batches (of different topics) and returns once all are durable. On the embedded log they become visible together.
     ///
     /// # Errors
@@ -182,10 +191,10 @@ pub trait ChangeLog: Send + Sync {
     /// Makes the topic an empty one of this term: its records and consumers go. A topic that is not there is created.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when a higher term has begun the topic or appended to it: a daemon that slept through its successor's start
+    /// [`Error::Fenced`] when a higher term has opened the topic or appended to it: a daemon that slept through its successor's start
     /// does not take its records away.
     async fn begin_topic(&self, topic: &str, term: Term) -> Result<()>;
-    /// The highest term that has begun the topic or appended to it; None where there is no such topic.
+    /// The highest term that has opened the topic or appended to it; None where there is no such topic.
     async fn topic_term(&self, topic: &str) -> Result<Option<Term>>;
     /// How full the log is.
     async fn usage(&self) -> Result<Usage>;

@@ -31,7 +31,8 @@ async fn next_generation(rooms: &Rooms, state: &TableState) -> Result<TableState
 /// After the stream moved to another history: `published` is how far the old one got. Tables that waited for more of it start anew.
 pub async fn crossed(rooms: &Rooms, ledger: &Ledger, published: Option<Cut>) -> Result<()> {
     let reached = published.unwrap_or(Cut(BinlogPosition::default()));
-    for state in ledger.newest().await {
+    // All generations: one that was not exact may have been left half way, with the newer one beside it.
+    for state in ledger.all().await {
         let started = !matches!(state.capture, CaptureState::Wanted);
         let exact = state.phase.handoff().is_some_and(|handoff| handoff <= reached);
         // What ended its capture is of the old history as well: that takes a rebuild anyway.
@@ -40,8 +41,11 @@ pub async fn crossed(rooms: &Rooms, ledger: &Ledger, published: Option<Cut>) -> 
             continue;
         }
         tracing::warn!(table = %state.table, "the source's history changed before the snapshot was exact: reading it anew");
-        let next = TableState { phase: from_the_start(state.phase.clone()), ..next_generation(rooms, &state).await? };
-        ledger.insert(next).await?;
+        let is_newest = ledger.newest_of(&state.table).await.is_none_or(|newest| newest.generation == state.generation);
+        if is_newest {
+            let next = TableState { phase: from_the_start(state.phase.clone()), ..next_generation(rooms, &state).await? };
+            ledger.insert(next).await?;
+        }
         ledger.remove(&TableKey::of(&state)).await?;
     }
     Ok(())
@@ -49,7 +53,8 @@ pub async fn crossed(rooms: &Rooms, ledger: &Ledger, published: Option<Cut>) -> 
 
 /// Where the topics of captured tables end when another history begins. What they hold behind the ends saved beside `published` was
 /// appended and never published: the new history sends it again, at other positions, if it has it at all. It lies below these ends, and
-/// writers leave it out ([`Histories::is_left_over`]).
+/// writers leave it out ([`Histories::is_left_over`]). The topics are this daemon's from here on: a late append of another one would lie
+/// above these ends.
 pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<LogOffset>)>> {
     let mut ends: Vec<(String, Vec<LogOffset>)> = Vec::new();
     for state in ledger.all().await {
@@ -57,7 +62,7 @@ pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<Log
         if known || !matches!(state.capture, CaptureState::On { .. }) {
             continue;
         }
-        rooms.changelog.open_topic(&state.topic).await?;
+        rooms.changelog.open_topic(&state.topic, ledger.lease().term).await?;
         let tails = rooms.changelog.tails(&state.topic).await?;
         ends.push((state.topic.clone(), tails.iter().map(|tail| tail.end).collect()));
     }

@@ -11,13 +11,6 @@ use tokio::sync::Semaphore;
 
 use crate::stage::Scene;
 
-/// Whether the world may do all that it can: it fails over, prepares XA transactions, and asks the lake's own reader as well.
-pub(crate) fn everything() -> bool {
-    static EVERYTHING: std::sync::LazyLock<bool> =
-        std::sync::LazyLock::new(|| std::env::var_os("SIMULATION_EVERYTHING").is_some());
-    *EVERYTHING
-}
-
 /// A change log that is never full.
 pub(crate) const ROOMY: u64 = 1 << 20;
 
@@ -49,8 +42,9 @@ impl Limits {
                 datetime: DatetimeEncoding::Instant,
                 zero_dates_park: false,
                 check: if scene.chance(0.9) { Check::Rows } else { Check::Keys },
-                file_bytes: scene.between(900, 2500),
-                row_group_bytes: scene.between(40, 200) as usize,
+                // Small ones split and seal mirrors, large ones fold changelogs.
+                file_bytes: if scene.chance(0.5) { scene.between(300, 900) } else { scene.between(8_000, 30_000) },
+                row_group_bytes: scene.between(40, 90) as usize,
                 checkpoint_every: scene.between(2, 8),
                 batch_bytes: if spills { 300 } else { 1 << 20 },
                 scratch: scratch.join("binlake-simulation"),

@@ -288,8 +288,8 @@ impl World {
             // What only a paused table needs goes when the log is full.
             16..=18 if self.limits.log_bytes >= settings::ROOMY => self.request(RequestKind::Pause).await,
             19..=25 => self.resume().await,
-            28..=29 if settings::everything() => self.load.fail_over(&self.stage),
-            30..=39 if settings::everything() => self.read(),
+            28..=29 => self.load.fail_over(&self.stage),
+            30..=35 => self.read(),
             26..=27 if self.load.may_create(LATER) => {
                 self.load.create(&self.stage, LATER);
                 self.stage.scene().coverage.count("table created");

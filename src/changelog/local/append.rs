@@ -6,7 +6,7 @@ use super::block::{PackedBatch, PackedBlock, StoredBlock};
 use super::release::evict;
 use super::store::{self, Outcome, Partition, Topic, stored};
 use super::writer::used;
-use crate::change::LogOffset;
+use crate::change::{LogOffset, Term};
 use crate::changelog::chain::check_append;
 use crate::changelog::{Acknowledged, Error};
 use crate::trial::{Mistake, planted};
@@ -37,15 +37,21 @@ pub(super) fn append(
     Ok(acknowledged)
 }
 
+/// Makes a topic this term's, unless it is a higher one's.
+pub(super) fn raise_term(connection: &Connection, name: &str, topic: &Topic, term: Term) -> Outcome<()> {
+    if term < topic.term && !planted(Mistake::TermIgnored) {
+        return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term }.into());
+    }
+    if term > topic.term {
+        let mut statement = connection.prepare_cached("UPDATE topics SET term = ?2 WHERE topic_id = ?1")?;
+        statement.execute((topic.id, stored(term.0)?))?;
+    }
+    Ok(())
+}
+
 fn append_batch(connection: &Connection, batch: &PackedBatch) -> Outcome<Acknowledged> {
     let topic = store::topic(connection, &batch.topic)?;
-    if batch.term < topic.term && !planted(Mistake::TermIgnored) {
-        return Err(Error::Fenced { topic: batch.topic.clone(), term: batch.term, by: topic.term }.into());
-    }
-    if batch.term > topic.term {
-        let mut statement = connection.prepare_cached("UPDATE topics SET term = ?2 WHERE topic_id = ?1")?;
-        statement.execute((topic.id, stored(batch.term.0)?))?;
-    }
+    raise_term(connection, &batch.topic, &topic, batch.term)?;
     if let Some(record) = batch.records.iter().find(|record| record.partition >= topic.partitions) {
         return Err(Error::Missing { topic: batch.topic.clone(), partition: Some(record.partition) }.into());
     }

@@ -128,7 +128,7 @@ async fn blocking<T: Send + 'static>(path: &Path, work: impl FnOnce() -> Result<
     tokio::task::spawn_blocking(work).await.map_err(|error| storage(path, &error))?
 }
 
-/// Creates the topic in this term unless it is there; the number of its partitions.
+/// Creates the topic unless it is there, and makes it this term's; the number of its partitions.
 fn open_topic(connection: &rusqlite::Connection, name: &str, term: Term) -> Outcome<u32> {
     let mut statement = connection
         .prepare_cached("INSERT INTO topics (name, partitions, term) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING")?;
@@ -140,14 +140,15 @@ fn open_topic(connection: &rusqlite::Connection, name: &str, term: Term) -> Outc
             connection.prepare_cached(sql)?.execute((topic.id, partition))?;
         }
     }
+    append::raise_term(connection, name, &topic, term)?;
     Ok(topic.partitions)
 }
 
 #[async_trait]
 impl ChangeLog for LocalLog {
-    async fn open_topic(&self, topic: &str) -> Result<u32> {
+    async fn open_topic(&self, topic: &str, term: Term) -> Result<u32> {
         let topic = topic.to_owned();
-        self.writer.call(Durability::Durable, move |connection| open_topic(connection, &topic, Term::default())).await
+        self.writer.call(Durability::Durable, move |connection| open_topic(connection, &topic, term)).await
     }
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {

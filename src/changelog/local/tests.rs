@@ -43,7 +43,7 @@ async fn it_keeps_the_contract() {
 async fn with_records(home: &Path, batches: &[(u64, usize)]) -> (LocalLog, LocalSettings) {
     let settings = LocalSettings { directory: home.to_owned(), bytes_max: 1 << 30 };
     let log = LocalLog::open(settings.clone()).await.unwrap();
-    log.open_topic("t").await.unwrap();
+    log.open_topic("t", Term(0)).await.unwrap();
     let mut feed = Feed::new("t", 0);
     for (records, bytes) in batches {
         log.append(vec![feed.batch(1, *records, *bytes)]).await.unwrap();
@@ -124,7 +124,7 @@ async fn calls_at_the_same_time_share_commits_and_do_not_mix() {
     let log = Arc::new(LocalLog::open(settings).await.unwrap());
     let topics: Vec<String> = (0..20).map(|nth| format!("t{nth}")).collect();
     for topic in &topics {
-        log.open_topic(topic).await.unwrap();
+        log.open_topic(topic, Term(0)).await.unwrap();
     }
     let tailers = topics.iter().map(|topic| {
         let log = Arc::clone(&log);
@@ -174,7 +174,7 @@ async fn freed_space_is_used_again_and_given_back() {
     assert_eq!(log.usage().await.unwrap().bytes, 0);
     assert!(sizes[3] <= sizes[0] + (40 << 20), "{sizes:?}");
     for _ in 0..12 {
-        log.open_topic("t").await.unwrap();
+        log.open_topic("t", Term(0)).await.unwrap();
     }
     drop(log);
     let after = std::fs::metadata(&file).unwrap().len();
@@ -186,7 +186,7 @@ async fn a_transaction_larger_than_the_log_passes_once_nothing_else_is_left_in_i
     let home = tempfile::tempdir().unwrap();
     let settings = LocalSettings { directory: home.path().to_owned(), bytes_max: 7 << 19 };
     let log = LocalLog::open(settings).await.unwrap();
-    log.open_topic("t").await.unwrap();
+    log.open_topic("t", Term(0)).await.unwrap();
     let mut feed = Feed::new("t", 0);
     let consumer = Consumer("c".to_owned());
     log.register("t", &consumer, &[LogOffset(0)]).await.unwrap();

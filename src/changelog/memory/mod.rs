@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use self::state::{Caller, Limit, Reading, State, Topic, size, size_of};
+use self::state::{Caller, Limit, Reading, State, size, size_of};
 use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Unpublished, Usage};
 use crate::change::{LogOffset, Term};
 
@@ -277,11 +277,8 @@ fn half(batch: &AppendBatch, number: u64) -> AppendBatch {
 
 #[async_trait]
 impl ChangeLog for MemoryLog {
-    async fn open_topic(&self, topic: &str) -> Result<u32> {
-        self.run(Call::OpenTopic, |state| {
-            let topic = state.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(Term::default(), self.partitions));
-            Ok(u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX))
-        })
+    async fn open_topic(&self, topic: &str, term: Term) -> Result<u32> {
+        self.run(Call::OpenTopic, |state| state.open(topic, term, self.partitions, self.rules.refuses))
     }
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
@@ -411,7 +408,7 @@ mod tests {
     #[tokio::test]
     async fn planted_faults_happen_once_and_before_or_after_the_deed() {
         let log = MemoryLog::new(1, u64::MAX);
-        log.open_topic("t").await.unwrap();
+        log.open_topic("t", Term(0)).await.unwrap();
         let mut feed = Feed::new("t", 0);
         let batch = feed.batch(1, 2, 10);
         log.fail_next(Call::Append, Fault::Refused);
@@ -428,7 +425,7 @@ mod tests {
         let log = MemoryLog::new(1, u64::MAX).with_rules(Rules { atomic: false, refuses: true });
         let mut batches = Vec::new();
         for topic in ["a", "b"] {
-            log.open_topic(topic).await.unwrap();
+            log.open_topic(topic, Term(0)).await.unwrap();
             batches.push(Feed::new(topic, 0).batch(1, 8, 10));
         }
         log.on_call(|call| if call == Call::Append { Fate::Half(99) } else { Fate::GoesOn });
@@ -446,7 +443,7 @@ mod tests {
     async fn a_late_append_meets_what_is_there_when_it_lands() {
         for (rules, end) in [(Rules::EMBEDDED, 2), (Rules::LIKE_KAFKA, 4)] {
             let log = MemoryLog::new(1, u64::MAX).with_rules(rules);
-            log.open_topic("t").await.unwrap();
+            log.open_topic("t", Term(0)).await.unwrap();
             log.on_call(|call| if call == Call::Append { Fate::LandsLater } else { Fate::GoesOn });
             let (late, ours) = (Feed::new("t", 0).batch(1, 2, 10), Feed::new("t", 0).batch(2, 2, 10));
             assert!(log.append(vec![late]).await.is_err());
@@ -461,7 +458,7 @@ mod tests {
     async fn a_crash_takes_back_what_nobody_was_told_of_and_nothing_else() {
         for survives in [false, true] {
             let log = MemoryLog::new(1, u64::MAX);
-            log.open_topic("t").await.unwrap();
+            log.open_topic("t", Term(0)).await.unwrap();
             let mut feed = Feed::new("t", 0);
             log.append(vec![feed.batch(1, 2, 10)]).await.unwrap();
             log.fail_next(Call::Append, Fault::AnswerLost);

@@ -122,6 +122,16 @@ impl State {
         self.topics.get_mut(name).ok_or_else(|| Error::Missing { topic: name.to_owned(), partition: None })
     }
 
+    /// Creates a topic unless it is there, and makes it this term's; the number of its partitions.
+    pub(super) fn open(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<u32> {
+        let topic = self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(term, partitions));
+        if refuses && term < topic.term && !planted(Mistake::TermIgnored) {
+            return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term });
+        }
+        topic.term = term.max(topic.term);
+        Ok(u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX))
+    }
+
     /// Empties a topic, or creates it.
     pub(super) fn begin(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<()> {
         if let Some(topic) = self.topics.get(name) {

@@ -120,12 +120,15 @@ impl Tail {
             Some(text) => StreamFrom::Checkpoint(read_document::<Checkpoint>("checkpoint", &name, text)?),
             None => StreamFrom::Now { epoch: state.epoch },
         };
-        let capture = wanted(&ledger.all().await);
-        let stream = rooms.source.stream(from, capture.clone()).await?;
+        let mut capture = wanted(&ledger.all().await);
+        let mut stream = rooms.source.stream(from, capture.clone()).await?;
         let checkpoint = stream.checkpoint();
         let epoch_now = checkpoint.position.0.epoch;
         if state.checkpoint.is_some() && epoch_now != state.epoch {
             epoch::crossed(&rooms, &ledger, state.published.as_ref().map(|published| published.position)).await?;
+            // What starts anew is not captured: its topic begins anew as well, and is this daemon's from then on.
+            capture = wanted(&ledger.all().await);
+            stream.set_capture(capture.clone());
         }
         let crossed = state.checkpoint.is_some() && epoch_now != state.epoch;
         state.epoch = epoch_now;
@@ -145,6 +148,11 @@ impl Tail {
         ledger.save_source(&state).await?;
         board.published_moved();
         let term = ledger.lease().term;
+        let unpublished = Arc::new(Unpublished::default());
+        if checkpoint.unseen.is_some() {
+            // Writers wait until the new server has shown all that the old one had sent: a full log would wait for them.
+            unpublished.all();
+        }
         tracing::info!(source = %name, position = %checkpoint.position, file = %checkpoint.file_name, "binlog stream opened");
         Ok(Self {
             rooms,
@@ -162,7 +170,7 @@ impl Tail {
             buffered_since: None,
             source_time_us,
             settled: checkpoint.unseen.is_none(),
-            unpublished: Arc::default(),
+            unpublished,
         })
     }
 
@@ -259,7 +267,8 @@ impl Tail {
         }
         let schema = Arc::clone(&captured.schema);
         let Some(state) = self.ledger.newest_of(table).await else { return Ok(false) };
-        self.rooms.changelog.open_topic(&state.topic).await?;
+        // From here on a predecessor that wakes up gets nothing in any more: the ends that are read now stay.
+        self.rooms.changelog.open_topic(&state.topic, self.term).await?;
         let tails = self.rooms.changelog.tails(&state.topic).await?;
         let end = self.published_end(table, &state.topic).await?;
         let holds = tails.first().map(|tail| tail.end).unwrap_or_default();
@@ -383,6 +392,7 @@ impl Tail {
         }
         if !self.settled && self.stream.checkpoint().unseen.is_none() {
             self.settled = true;
+            self.unpublished.clear();
             for state in self.ledger.all().await {
                 self.board.topic_moved(&state.topic);
             }
@@ -400,7 +410,9 @@ impl Tail {
         };
         let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
         self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
-        self.unpublished.clear();
+        if self.settled {
+            self.unpublished.clear();
+        }
         self.saved = checkpoint.position;
         self.saved_at = Instant::now();
         self.board.published_moved();

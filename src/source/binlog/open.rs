@@ -194,8 +194,9 @@ impl Opening<'_> {
         let file_name = self.file_behind(&received).await?;
         let place = self.place(checkpoint.position.0.epoch + 1, &file_name, FILE_START)?;
         checkpoint.left.push(checkpoint.position);
-        let intake = self.intake(assembler, &place).with_history(Some(received), None);
-        let mut intake = intake.with_earlier(checkpoint.left, Some(gtids));
+        // Nothing was returned of what was prepared: it is neither received nor unseen, whatever server comes next.
+        let intake = self.intake(assembler, &place).with_history(Some(received.clone()), None);
+        let mut intake = intake.with_earlier(checkpoint.left, Some(received));
         session.dump(self.settings, &DumpFrom::Place { file_name: &file_name, offset: FILE_START }).await?;
         self.begin(&mut session, &mut intake).await?;
         Ok((session, intake))

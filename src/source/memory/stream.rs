@@ -262,12 +262,16 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             let next = world.history.iter().take_while(known).count();
             let (file, offset) = world.history.get(next).map_or((world.file, world.offset), |next| (next.file, next.offset));
             let position = Cut(BinlogPosition { epoch: checkpoint.position.0.epoch + 1, file, offset });
-            let (file_name, received) = (world.file_name(file), Some(received));
+            let (file_name, gtids, received) = (world.file_name(file), Some(received.clone()), Some(received));
             let server_uuid = world.server_uuid.clone();
             let mut left = checkpoint.left.clone();
             left.push(checkpoint.position);
             let unseen = unseen(world, next, received.as_ref());
-            (next, Checkpoint { server_uuid, file_name, position, last: None, prepared, left, unseen, ..checkpoint }, received)
+            (
+                next,
+                Checkpoint { server_uuid, file_name, position, last: None, gtids, prepared, left, unseen, ..checkpoint },
+                received,
+            )
         }
     };
     if next < world.purged {

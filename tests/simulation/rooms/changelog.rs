@@ -1,10 +1,12 @@
 //! The change log of one daemon's life.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use binlake::change::{LogOffset, Term};
 use binlake::changelog::memory::{Call, Fault};
 use binlake::changelog::{
-    Acknowledged, AppendBatch, ChangeLog, Consumer, Error, MemoryLog, PartitionTail, Record, Result, Usage,
+    Acknowledged, AppendBatch, ChangeLog, Consumer, Error, MemoryLog, PartitionTail, Record, Result, Unpublished, Usage,
 };
 
 use crate::stage::{Life, Step, change, look};
@@ -28,14 +30,29 @@ impl LifeLog {
 
 #[async_trait]
 impl ChangeLog for LifeLog {
-    async fn open_topic(&self, topic: &str) -> Result<u32> {
-        self.act(change("open_topic"), topic, self.inner.open_topic(topic)).await
+    async fn open_topic(&self, topic: &str, term: Term) -> Result<u32> {
+        self.act(change("open_topic"), topic, self.inner.open_topic(topic, term)).await
     }
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         let doubt = || self.inner.fail_next(Call::Append, Fault::AnswerLost);
         self.life.act(change("append"), &records.to_string(), fault, doubt, self.inner.append(batches)).await
+    }
+
+    async fn append_unpublished(
+        &self,
+        batches: &Arc<Vec<AppendBatch>>,
+        unpublished: &Arc<Unpublished>,
+    ) -> Result<Vec<Acknowledged>> {
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        let doubt = || self.inner.fail_next(Call::Append, Fault::AnswerLost);
+        let work = self.inner.append_unpublished(batches, unpublished);
+        self.life.act(change("append"), &records.to_string(), fault, doubt, work).await
+    }
+
+    async fn bytes_from(&self, topic: &str, from: LogOffset) -> Result<u64> {
+        self.act(look("bytes_from"), topic, self.inner.bytes_from(topic, from)).await
     }
 
     async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {
