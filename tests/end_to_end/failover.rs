@@ -131,18 +131,11 @@ async fn in_the_middle_of_a_snapshot_it_is_read_anew_on_the_other_server() {
 }
 
 /// A pair with one table of two rows, and a daemon's scene for it.
-async fn small(database: &str) -> (Pair, Scene, [String; 1]) {
+async fn small(database: &str) -> (Pair, Scene, Vec<String>) {
     let pair = Pair::start(&["--log-bin=other"]).await;
-    pair.first.create_database(database).await;
-    let table = format!("{database}.one");
-    pair.first
-        .execute(&[
-            format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(40) NULL)"),
-            format!("INSERT INTO {table} VALUES (1,'x'),(2,'y')"),
-        ])
-        .await;
-    let scene = pair.scene(&[format!("{{table: {table}, mode: both}}")]);
-    (pair, scene, [table])
+    let tables = pair.first.create_small(database, &["one"]).await;
+    let scene = pair.scene(&[format!("{{table: {database}.one, mode: both}}")]);
+    (pair, scene, tables)
 }
 
 /// Waits until the mirror has so many rows.
