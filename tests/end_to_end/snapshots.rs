@@ -75,9 +75,7 @@ async fn waits_for_prepared(server: &Server) {
     let scene = Scene::new(server, &["{table: waiting.one}"]);
     let tables = ["waiting.one".to_owned()];
     let mut daemon = Daemon::start(&scene);
-    daemon.wait_for("the wait", |_| {
-        std::fs::read_to_string(scene.log()).unwrap().contains("captured only when this XA transaction")
-    });
+    daemon.wait_for("the wait", |_| scene.has_logged("captured only when this XA transaction has ended"));
     for (mut connection, xid) in connections {
         connection.query_drop(format!("XA COMMIT {xid}")).await.unwrap();
     }
