@@ -2,6 +2,7 @@
 //!
 //! The door is [`Source`]. Everything behind it may use MySQL's protocol; nothing in front of it knows of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,6 +205,18 @@ impl Sample {
     }
 }
 
+/// Which XA transactions a server holds prepared, and the end of its binlog afterwards.
+///
+/// One that was prepared before and is not among them has ended, and its end was flushed before the server forgot it: where the binlog has
+/// it at all, it lies below `end`. It has none of a transaction that changed nothing: neither its PREPARE nor its COMMIT is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedNow {
+    /// Their xids as the binlog prints them; None where the user may not ask.
+    pub xids: Option<BTreeSet<String>>,
+    /// The flushed end, sampled after the question.
+    pub end: Sample,
+}
+
 /// The last transaction that was received, to recognise a history that was rewritten under the same coordinates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastTransaction {
@@ -215,12 +228,12 @@ pub struct LastTransaction {
     pub crc: u32,
 }
 
-/// A prepared XA transaction whose rows were written to the binlog and whose end was not seen yet.
+/// A prepared XA transaction whose end was not seen yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedXa {
     /// The xid as the binlog prints it: `X'…',X'…',1`.
     pub xid: String,
-    /// The binlog file that holds the group.
+    /// The binlog file that holds the group; empty where it was prepared before the stream began, or is in no binlog at all.
     pub file_name: String,
     /// Where the group starts. It is read again from here after a restart.
     pub offset: u64,
@@ -360,6 +373,8 @@ pub trait BinlogStream: Send + Sync {
     fn checkpoint(&self) -> Checkpoint;
     /// Captures other tables from the next transaction on.
     fn set_capture(&mut self, capture: Capture);
+    /// Forgets prepared XA transactions that are known by their xid alone: they have ended, in no binlog.
+    fn forget_prepared(&mut self, xids: &BTreeSet<String>);
 }
 
 /// Bounds of a snapshot in the order MySQL gives the key: opaque SQL literals, one per key column.
@@ -429,6 +444,8 @@ pub trait Source: Send + Sync {
     async fn preflight(&self, tables: &[(TableName, TableOptions)]) -> Result<Vec<Finding>>;
     /// The flushed end of the binlog: an upper bound of all that is visible.
     async fn flushed(&self) -> Result<Sample>;
+    /// Which XA transactions are prepared.
+    async fn prepared(&self) -> Result<PreparedNow>;
     /// Opens the binlog.
     async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>>;
     /// Waits, for at most `timeout`, until the server shows every transaction below `since`, and no XA transaction prepared before it is open.

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::control::Control;
 use super::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, Problem, Result, Sample, Settings,
-    SnapshotPlan, Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, schema, snapshot,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, PreparedNow, Problem, Result, Sample,
+    Settings, SnapshotPlan, Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, prepared, schema, snapshot,
 };
 use crate::change::{Capture, TableName, TableSchema};
 
@@ -57,6 +57,10 @@ impl Source for MysqlSource {
 
     async fn flushed(&self) -> Result<Sample> {
         snapshot::flushed(&self.settings).await
+    }
+
+    async fn prepared(&self) -> Result<PreparedNow> {
+        prepared::prepared(&self.settings).await
     }
 
     async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>> {

@@ -1,7 +1,18 @@
 //! Which XA transactions a server holds prepared.
 
-use super::Result;
 use super::wire::WireConnection;
+use super::{PreparedNow, Result, Settings, snapshot};
+
+/// What is prepared, and then the flushed end: of one server, since both are asked on one connection.
+pub(super) async fn prepared(settings: &Settings) -> Result<PreparedNow> {
+    let mut connection = WireConnection::connect(settings).await?;
+    let xids = match prepared_xids(&mut connection).await {
+        Ok(xids) => Some(xids.into_iter().collect()),
+        Err(_) if connection.server_error().is_some() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(PreparedNow { xids, end: snapshot::sample(&mut connection, settings).await? })
+}
 
 /// The xids that are prepared, as the binlog prints them and XA COMMIT takes them: `X'gtrid',X'bqual',format`.
 ///

@@ -20,18 +20,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let server = Server::shared();
-        server.create_database("damaged").await;
-        let mut tables = Vec::new();
-        for name in NAMES {
-            let table = format!("damaged.{name}");
-            server
-                .execute(&[
-                    format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(20) NULL)"),
-                    format!("INSERT INTO {table} VALUES (1,'one'),(2,'two')"),
-                ])
-                .await;
-            tables.push(table);
-        }
+        let tables = server.create_small("damaged", &NAMES).await;
         let mut scene = Scene::new(server, &["{table: damaged.*}"]);
         scene.edit(|yaml| yaml.commit = "{interval: 200ms}".to_owned());
         Self { server, scene, tables }

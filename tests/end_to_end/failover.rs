@@ -1,6 +1,7 @@
 //! The address leads to another server: with GTIDs nothing is lost and nothing comes twice, a replica that is behind is waited for, and
 //! one that lacks what we have is refused.
 
+use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -131,18 +132,11 @@ async fn in_the_middle_of_a_snapshot_it_is_read_anew_on_the_other_server() {
 }
 
 /// A pair with one table of two rows, and a daemon's scene for it.
-async fn small(database: &str) -> (Pair, Scene, [String; 1]) {
+async fn small(database: &str) -> (Pair, Scene, Vec<String>) {
     let pair = Pair::start(&["--log-bin=other"]).await;
-    pair.first.create_database(database).await;
-    let table = format!("{database}.one");
-    pair.first
-        .execute(&[
-            format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(40) NULL)"),
-            format!("INSERT INTO {table} VALUES (1,'x'),(2,'y')"),
-        ])
-        .await;
-    let scene = pair.scene(&[format!("{{table: {table}, mode: both}}")]);
-    (pair, scene, [table])
+    let tables = pair.first.create_small(database, &["one"]).await;
+    let scene = pair.scene(&[format!("{{table: {database}.one, mode: both}}")]);
+    (pair, scene, tables)
 }
 
 /// Waits until the mirror has so many rows.
@@ -245,4 +239,24 @@ async fn what_was_prepared_on_the_old_server_and_tagged_gtids_come_from_the_new_
     assert_equal(&scene, &pair.second, &tables).await;
     assert_no_duplicates(&scene, "prepared.one");
     assert_eq!(generations(&scene, "prepared.one"), ["g0001"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_prepared_on_the_old_server_alone_and_changed_nothing_keeps_no_table_waiting_on_the_new_one() {
+    let (pair, scene, tables) = small("unheard").await;
+    let mut connection = pair.first.connect().await;
+    for statement in ["XA START 'x'", "UPDATE unheard.one SET note = '' WHERE id = 99", "XA END 'x'", "XA PREPARE 'x'"] {
+        connection.query_drop(statement).await.unwrap();
+    }
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_for("the wait", |_| scene.has_logged("captured only when this XA transaction has ended"));
+    pair.switch(&pair.first, &pair.second).await;
+    wait_taken(&mut daemon, &pair.second).await;
+    daemon.wait_live(&tables);
+    pair.second.execute(&["INSERT INTO unheard.one VALUES (3,'on the new server')"]).await;
+    wait_rows(&scene, &mut daemon, "unheard.one", 3);
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, &pair.second, &tables).await;
+    connection.query_drop("XA ROLLBACK 'x'").await.unwrap();
 }

@@ -10,23 +10,6 @@ use crate::log_file::LogFile;
 use crate::scene::Scene;
 use crate::server::Server;
 
-async fn prepared(database: &str, names: &[&str]) -> (&'static Server, Vec<String>) {
-    let server = Server::shared();
-    server.create_database(database).await;
-    let mut tables = Vec::new();
-    for name in names {
-        let table = format!("{database}.{name}");
-        server
-            .execute(&[
-                format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(20) NULL)"),
-                format!("INSERT INTO {table} VALUES (1,'one'),(2,'two')"),
-            ])
-            .await;
-        tables.push(table);
-    }
-    (server, tables)
-}
-
 async fn insert(server: &Server, tables: &[String], id: u32) {
     let changes = tables.iter().flat_map(|table| {
         [format!("INSERT INTO {table} VALUES ({id},'more')"), format!("UPDATE {table} SET note='touched by {id}' WHERE id=1")]
@@ -58,7 +41,8 @@ fn are_of(scene: &Scene, table: &str, generation: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_metadata_store_is_noticed_and_everything_is_built_anew_beside_the_old() {
-    let (server, tables) = prepared("lost_state", &["one", "two"]).await;
+    let server = Server::shared();
+    let tables = server.create_small("lost_state", &["one", "two"]).await;
     let scene = Scene::new(server, &["{table: lost_state.*}"]);
     scene.catch_up();
     // Of the other nothing was taken since its snapshot: its offsets would fit any log.
@@ -97,7 +81,8 @@ async fn a_lost_metadata_store_is_noticed_and_everything_is_built_anew_beside_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_metadata_store_from_an_old_backup_goes_on_at_the_lakes_offsets() {
-    let (server, tables) = prepared("restored", &["kept", "rebuilt", "later"]).await;
+    let server = Server::shared();
+    let tables = server.create_small("restored", &["kept", "rebuilt", "later"]).await;
     let item = |table: &str| format!("{{table: restored.{table}, mode: both}}");
     let mut scene = Scene::new(server, &[item("kept"), item("rebuilt")]);
     scene.catch_up();
@@ -141,7 +126,8 @@ async fn a_metadata_store_from_an_old_backup_goes_on_at_the_lakes_offsets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_change_log_parks_what_it_held_and_nothing_else() {
-    let (server, tables) = prepared("lost_log", &["waiting", "taken", "silent"]).await;
+    let server = Server::shared();
+    let tables = server.create_small("lost_log", &["waiting", "taken", "silent"]).await;
     let mut scene = Scene::new(server, &["{table: lost_log.*}"]);
     scene.catch_up();
     insert(server, &tables[1..2], 3).await;

@@ -1,8 +1,6 @@
 //! What cannot be followed of one table parks it, loudly: reason, place and remedy are shown, all others go on, what was committed stays
 //! readable and right, nothing is skipped, and the remedy that was named recovers it.
 
-use mysql_async::prelude::Queryable;
-
 use crate::daemon::Daemon;
 use crate::equality::{Kept, assert_equal};
 use crate::scene::Scene;
@@ -11,8 +9,20 @@ use crate::server::Server;
 /// A table, what is done in one session that it cannot be followed through, and what the reason must say.
 struct Ill {
     table: &'static str,
+    /// What the session sets at first.
+    setting: Option<&'static str>,
     statements: &'static [&'static str],
     reason: &'static str,
+}
+
+/// What is done in a session of the server's own settings.
+const fn ill(table: &'static str, statements: &'static [&'static str], reason: &'static str) -> Ill {
+    Ill { table, setting: None, statements, reason }
+}
+
+/// One statement in a session that sets something before.
+const fn under(setting: &'static str, table: &'static str, statements: &'static [&'static str], reason: &'static str) -> Ill {
+    Ill { setting: Some(setting), ..ill(table, statements, reason) }
 }
 
 /// The captured tables, all of one shape. Those in `beside` are changed by what names none of them.
@@ -41,73 +51,55 @@ const OTHERS: [&str; 4] = [
 ];
 
 const ILLS: [Ill; 12] = [
-    Ill {
-        table: "loud.minimal",
-        statements: &["SET SESSION binlog_row_image = MINIMAL", "UPDATE loud.minimal SET a = 100 WHERE id = 3"],
-        reason: "binlog_row_image",
-    },
-    Ill {
-        table: "loud.noblob",
-        statements: &["SET SESSION binlog_row_image = NOBLOB", "UPDATE loud.noblob SET a = 100 WHERE id = 3"],
-        reason: "binlog_row_image",
-    },
-    Ill {
-        table: "loud.statement",
-        statements: &["SET SESSION binlog_format = STATEMENT", "UPDATE loud.statement SET a = 100 WHERE id = 3"],
-        reason: "statement format",
-    },
-    Ill {
-        table: "beside.viewed",
-        statements: &["SET SESSION binlog_format = STATEMENT", "UPDATE beside.view_of_it SET a = 100 WHERE id = 3"],
-        reason: "statement format",
-    },
-    Ill {
-        table: "beside.triggered",
-        statements: &["SET SESSION binlog_format = STATEMENT", "INSERT INTO beside.rest VALUES (1)"],
-        reason: "statement format",
-    },
-    Ill {
-        table: "loud.exchanged",
-        statements: &["ALTER TABLE loud.exchanged EXCHANGE PARTITION low WITH TABLE loud.partner WITHOUT VALIDATION"],
-        reason: "EXCHANGE PARTITION",
-    },
-    Ill { table: "loud.partner", statements: &[], reason: "EXCHANGE PARTITION" },
-    Ill {
-        table: "loud.again",
-        statements: &[
+    under("binlog_row_image = MINIMAL", "loud.minimal", &["UPDATE loud.minimal SET a = 100 WHERE id = 3"], "binlog_row_image"),
+    under("binlog_row_image = NOBLOB", "loud.noblob", &["UPDATE loud.noblob SET a = 100 WHERE id = 3"], "binlog_row_image"),
+    under("binlog_format = STATEMENT", "loud.statement", &["UPDATE loud.statement SET a = 100 WHERE id = 3"], "statement format"),
+    under(
+        "binlog_format = STATEMENT",
+        "beside.viewed",
+        &["UPDATE beside.view_of_it SET a = 100 WHERE id = 3"],
+        "statement format",
+    ),
+    under("binlog_format = STATEMENT", "beside.triggered", &["INSERT INTO beside.rest VALUES (1)"], "statement format"),
+    ill(
+        "loud.exchanged",
+        &["ALTER TABLE loud.exchanged EXCHANGE PARTITION low WITH TABLE loud.partner WITHOUT VALIDATION"],
+        "EXCHANGE PARTITION",
+    ),
+    ill("loud.partner", &[], "EXCHANGE PARTITION"),
+    ill(
+        "loud.again",
+        &[
             "DROP TABLE loud.again",
             "CREATE TABLE loud.again (id BIGINT NOT NULL PRIMARY KEY, other DECIMAL(5,2), a VARCHAR(10))",
             "INSERT INTO loud.again VALUES (1, 2.50, 'one'), (3, NULL, 'three')",
         ],
-        reason: "was dropped",
-    },
-    Ill {
-        table: "loud.same",
-        statements: &[
+        "was dropped",
+    ),
+    ill(
+        "loud.same",
+        &[
             "CREATE TABLE loud.same_new LIKE loud.same",
             "DROP TABLE loud.same",
             "ALTER TABLE loud.same_new RENAME loud.same",
             "INSERT INTO loud.same VALUES (3, 3, 3, 'in the new one')",
         ],
-        reason: "was dropped",
-    },
-    Ill {
-        table: "loud.circle_one",
-        statements: &[
+        "was dropped",
+    ),
+    ill(
+        "loud.circle_one",
+        &[
             "RENAME TABLE loud.circle_one TO loud.away, loud.circle_two TO loud.circle_one, loud.away TO loud.circle_two",
             "UPDATE loud.circle_one SET a = 100 WHERE id = 3",
         ],
-        reason: "renamed",
-    },
-    Ill { table: "loud.circle_two", statements: &[], reason: "renamed" },
-    Ill {
-        table: "loud.swapped",
-        statements: &[
-            "ALTER TABLE loud.swapped RENAME COLUMN a TO b, RENAME COLUMN b TO a",
-            "UPDATE loud.swapped SET a = 100 WHERE id = 3",
-        ],
-        reason: "RENAME COLUMN",
-    },
+        "renamed",
+    ),
+    ill("loud.circle_two", &[], "renamed"),
+    ill(
+        "loud.swapped",
+        &["ALTER TABLE loud.swapped RENAME COLUMN a TO b, RENAME COLUMN b TO a", "UPDATE loud.swapped SET a = 100 WHERE id = 3"],
+        "RENAME COLUMN",
+    ),
 ];
 
 /// Whether a text names a place of a binlog file.
@@ -118,17 +110,6 @@ pub(crate) fn names_a_place(text: &str) -> bool {
         let offset = behind[digits..].strip_prefix(':').unwrap_or_default();
         digits >= 6 && offset.starts_with(|letter: char| letter.is_ascii_digit())
     })
-}
-
-/// Runs statements in one session, as one client would.
-async fn session(server: &Server, statements: &[&str]) {
-    let mut connection = server.connect().await;
-    for statement in statements {
-        if let Err(error) = connection.query_drop(*statement).await {
-            panic!("{statement}: {error}");
-        }
-    }
-    connection.disconnect().await.unwrap();
 }
 
 async fn prepared(options: &[&str]) -> (Server, Scene) {
@@ -165,7 +146,9 @@ async fn parks_and_recovers(options: &[&str]) {
         kept.push(Kept::of(&scene, &server, name).await);
     }
     for ill in &ILLS {
-        session(&server, ill.statements).await;
+        let setting = ill.setting.map(|setting| format!("SET SESSION {setting}"));
+        let statements: Vec<&str> = setting.as_deref().into_iter().chain(ill.statements.iter().copied()).collect();
+        server.execute(&statements).await;
     }
     server.execute(&["UPDATE loud.calm SET b = 100 WHERE id = 3"]).await;
 

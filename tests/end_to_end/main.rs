@@ -35,6 +35,5 @@ mod server;
 mod settings;
 mod snapshots;
 mod soak;
-mod switchboard;
 mod values;
 mod workload;

@@ -258,7 +258,11 @@ async fn a_replica_takes_over_by_gtid() {
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
     load.commits(200).await;
+    load.stop().await;
     daemon.stop();
+    // Of MariaDB's GTIDs one in their midst cannot be asked for again: with an XA transaction prepared at this place the tables would park.
+    scene.catch_up();
+    let load = Workload::start(&source, database, &MARIADB_SHAPES[..4], 53).await;
     load.commits(50).await;
     load.stop().await;
     replicated(&source, &replica).await;

@@ -2,16 +2,16 @@
 
 use mysql_async::prelude::Queryable;
 
+use crate::proxy::Proxy;
 use crate::scene::Scene;
 use crate::server::Server;
-use crate::switchboard::Switchboard;
 
 /// Two servers of one history.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) first: Server,
     pub(crate) second: Server,
-    pub(crate) address: Switchboard,
+    pub(crate) address: Proxy,
 }
 
 impl Pair {
@@ -23,7 +23,7 @@ impl Pair {
         second.execute(&["DROP USER 'binlake'@'%'", "RESET BINARY LOGS AND GTIDS"]).await;
         follow(&second, &first).await;
         caught_up(&second, &first).await;
-        let address = Switchboard::new(first.port());
+        let address = Proxy::start(first.port()).await;
         Self { first, second, address }
     }
 

@@ -1,4 +1,5 @@
-//! A network that can be bad: a TCP proxy on loopback before a server, whose connections are cut, muted, held up or refused.
+//! A network that can be bad, and the address of a failover group: a TCP proxy on loopback before a server, whose connections are cut,
+//! muted, held up or refused, and which a test points to another server.
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) enum Direction {
 
 #[derive(Debug, Clone, Copy)]
 struct Sky {
+    /// The port that new connections lead to.
+    server: u16,
     weather: Weather,
     /// Connections of an earlier number are closed.
     cuts: u64,
@@ -57,16 +60,17 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a port of its own for a server on loopback.
+    /// Listens on a port of its own for a server on loopback, by its port.
     pub(crate) async fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (sky, seen) = watch::channel(Sky { weather: Weather::Fair, cuts: 0, mutes_to_server: 0, mutes_from_server: 0 });
+        let (sky, seen) =
+            watch::channel(Sky { server, weather: Weather::Fair, cuts: 0, mutes_to_server: 0, mutes_from_server: 0 });
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 if seen.borrow().weather != Weather::Refusing {
-                    tokio::spawn(carry(client, server, seen.clone()));
+                    tokio::spawn(carry(client, seen.clone()));
                 }
             }
         });
@@ -81,6 +85,17 @@ impl Proxy {
     /// Changes the weather.
     pub(crate) fn set(&self, weather: Weather) {
         self.sky.send_modify(|sky| sky.weather = weather);
+    }
+
+    /// Leads to another server from now on; what was connected is cut.
+    pub(crate) fn point(&self, server: u16) {
+        self.point_quietly(server);
+        self.cut();
+    }
+
+    /// Leads new connections to another server; those that are there stay with the old one.
+    pub(crate) fn point_quietly(&self, server: u16) {
+        self.sky.send_modify(|sky| sky.server = server);
     }
 
     /// Closes all connections there are.
@@ -103,10 +118,13 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries one connection until either end closes it or it is cut; then both ends are closed.
-async fn carry(client: TcpStream, server: u16, sky: watch::Receiver<Sky>) {
+/// Carries one connection until either end closes it or it is cut; then both ends are closed. A server that is down refuses.
+async fn carry(client: TcpStream, sky: watch::Receiver<Sky>) {
     let born = *sky.borrow();
-    let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", born.server)).await else { return };
+    for end in [&client, &server] {
+        end.set_nodelay(true).unwrap();
+    }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {

@@ -260,6 +260,11 @@ impl Scene {
         self.good(&["files", table, "--changelog"]).lines().map(str::to_owned).collect()
     }
 
+    /// Whether a daemon has said this.
+    pub(crate) fn has_logged(&self, words: &str) -> bool {
+        std::fs::read_to_string(self.log()).unwrap().contains(words)
+    }
+
     /// The daemon's log of all its starts.
     pub(crate) fn log(&self) -> PathBuf {
         self.path("daemon.log")

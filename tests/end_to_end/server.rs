@@ -132,13 +132,6 @@ impl Server {
         })
     }
 
-    /// A program that comes with the server.
-    pub(crate) fn program(name: &str) -> PathBuf {
-        let installed = Command::new(&Kind::Mysql.script()[0]).arg("install").output().unwrap();
-        assert!(installed.status.success(), "there is no MySQL");
-        Path::new(String::from_utf8(installed.stdout).unwrap().trim()).join("bin").join(name)
-    }
-
     fn script(&self, command: &str) -> Command {
         let script = self.kind.script();
         let mut process = Command::new(&script[0]);
@@ -197,7 +190,7 @@ impl Server {
         self.address().connect().await.unwrap()
     }
 
-    /// Runs statements as root, one after another.
+    /// Runs statements as root, one after another, in one session.
     pub(crate) async fn execute<S: AsRef<str>>(&self, statements: &[S]) {
         let mut connection = self.connect().await;
         for statement in statements {
@@ -216,6 +209,22 @@ impl Server {
             format!("GRANT {rights} ON *.* TO '{user}'@'%'"),
         ])
         .await;
+    }
+
+    /// A fresh database with tables of two rows: an id and a note. Their names, as `database.table`.
+    pub(crate) async fn create_small(&self, database: &str, names: &[&str]) -> Vec<String> {
+        self.create_database(database).await;
+        let mut tables = Vec::new();
+        for name in names {
+            let table = format!("{database}.{name}");
+            self.execute(&[
+                format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(40) NULL)"),
+                format!("INSERT INTO {table} VALUES (1,'one'),(2,'two')"),
+            ])
+            .await;
+            tables.push(table);
+        }
+        tables
     }
 
     /// A fresh database.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -51,15 +51,11 @@ impl StoredFile {
         let mut parsed = None;
         // The first answer says how long the footer is, the second holds it.
         for _ in 0..2 {
-            let tail = match get_range(store, &location, entry.bytes - length..entry.bytes).await {
-                Ok(tail) => tail,
-                // A file that is too short for the range does not grow by being asked again.
-                Err(error) => match store.head(&location).await {
-                    Ok(meta) if meta.size != entry.bytes => {
-                        return Err(damaged(&format!("it has {} bytes, and the commit says {}", meta.size, entry.bytes)));
-                    }
-                    _ => return Err(error),
-                },
+            let tail = match get_tail(store, &location, entry.bytes, length).await? {
+                Tail::Found(tail) => tail,
+                Tail::OfOther(size) => {
+                    return Err(damaged(&format!("it has {size} bytes, and the commit says {}", entry.bytes)));
+                }
             };
             let mut reader = ParquetMetaDataReader::new();
             match reader.try_parse_sized(&tail, entry.bytes).and_then(|()| reader.finish()) {
@@ -135,11 +131,36 @@ fn byte_range(metadata: &RowGroupMetaData) -> Option<std::ops::Range<u64>> {
 }
 
 async fn get_range(store: &Arc<dyn ObjectStore>, location: &Path, range: std::ops::Range<u64>) -> Result<Bytes> {
-    store.get_range(location, range).await.map_err(|source| match source {
+    store.get_range(location, range).await.map_err(|source| unreadable(location, source))
+}
+
+fn unreadable(location: &Path, source: object_store::Error) -> Error {
+    match source {
         // A commit names it: that it is gone does not pass.
         object_store::Error::NotFound { .. } => Error::File { path: location.to_string(), reason: "it is not there".to_owned() },
         source => Error::Store { path: location.to_string(), source },
-    })
+    }
+}
+
+/// The end of a file.
+enum Tail {
+    Found(Bytes),
+    /// The file has another size than the one that the commit names: so many bytes.
+    OfOther(u64),
+}
+
+/// The last `length` bytes of a file of `size` bytes. Its size comes with any answer; stores may cut a range short that ends behind it.
+async fn get_tail(store: &Arc<dyn ObjectStore>, location: &Path, size: u64, length: u64) -> Result<Tail> {
+    let options = GetOptions { range: Some((size - length..size).into()), ..GetOptions::default() };
+    match store.get_opts(location, options).await {
+        Ok(found) if found.meta.size != size => Ok(Tail::OfOther(found.meta.size)),
+        Ok(found) => found.bytes().await.map(Tail::Found).map_err(|source| unreadable(location, source)),
+        // A file that is too short for the range does not grow by being asked again.
+        Err(error) => match store.head(location).await {
+            Ok(meta) if meta.size != size => Ok(Tail::OfOther(meta.size)),
+            _ => Err(unreadable(location, error)),
+        },
+    }
 }
 
 /// A stretch of a file's bytes, addressed as the file is.

@@ -69,6 +69,8 @@ pub struct Tail {
     capture: Capture,
     /// Tables that want to be captured, and the end of the binlog when that was first seen: see [`Tail::ready`].
     described: BTreeMap<TableKey, source::Sample>,
+    /// What the server had prepared, and when it was asked: see [`Tail::unknown`].
+    prepared: Option<(Instant, source::PreparedNow)>,
     saved: Cut,
     saved_at: Instant,
     buffered_since: Option<Instant>,
@@ -166,6 +168,7 @@ impl Tail {
             flows: BTreeMap::new(),
             capture,
             described: BTreeMap::new(),
+            prepared: None,
             saved_at: Instant::now(),
             buffered_since: None,
             source_time_us,

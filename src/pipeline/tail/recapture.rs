@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Result, TableKey, targets, write_document};
@@ -20,6 +22,9 @@ use crate::trial::{Mistake, at, planted, point};
 
 /// Topics that are made at once: the embedded log makes calls at the same time durable together.
 const AT_ONCE: usize = 32;
+
+/// Between two questions what is prepared.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Something that the change log was asked for.
 type Asked = BoxFuture<'static, changelog::Result<()>>;
@@ -54,18 +59,18 @@ impl Tail {
     /// binlog ended after the table was described: the statements that gave it this shape lie before that, and would be taken for
     /// changes of the shape.
     async fn ready(&mut self, changed: &BTreeSet<TableKey>) -> Result<Vec<Arc<TableState>>> {
-        let stands = self.stream.checkpoint();
         // What was prepared before the stream began brings no rows: a table whose `since` lay before its end would lack a change.
-        let unknown = stands.prepared.iter().find(|prepared| prepared.file_name.is_empty());
+        let unknown = self.unknown().await?;
         let ended = unknown.is_none() || planted(Mistake::XaPreparedBeforeSince);
+        let stands = self.stream.checkpoint();
         let mut sampled: Option<source::Sample> = None;
         let mut ready = Vec::new();
         for key in changed {
             // Kept only for those that still want to be captured.
             let described = self.described.remove(key).filter(|end| end.server_uuid == stands.server_uuid);
             let Some(state) = self.ledger.newest_of(&key.table).await.filter(|state| wants_capture(key, state)) else { continue };
-            if let (Some(prepared), None) = (unknown, &described) {
-                tracing::warn!(table = %state.table, xid = prepared.xid, "captured only when this XA transaction has ended");
+            if let (Some(xid), None) = (&unknown, &described) {
+                tracing::warn!(table = %state.table, xid, "captured only when this XA transaction has ended");
             }
             let end = match (described, &sampled) {
                 (Some(end), _) => end,
@@ -79,6 +84,33 @@ impl Tail {
             }
         }
         Ok(ready)
+    }
+
+    /// The xid of a prepared XA transaction whose rows the stream never had, and whose end it has not seen.
+    ///
+    /// The end of one that changed nothing is in no binlog. So the server is asked what is still prepared: what has ended by then and
+    /// is unknown still when the stream has come to where the binlog ended afterwards has no end there, and is forgotten.
+    async fn unknown(&mut self) -> Result<Option<String>> {
+        let stands = self.stream.checkpoint();
+        let mut unknown: BTreeSet<String> = without_rows(&stands);
+        if unknown.is_empty() {
+            return Ok(None);
+        }
+        let (asked_at, now) = match self.prepared.take() {
+            // An answer is kept until the stream has come to its end, however far that is behind the server's.
+            Some((asked_at, now)) if now.end.server_uuid == stands.server_uuid => (asked_at, now),
+            _ => (Instant::now(), self.rooms.source.prepared().await?),
+        };
+        let reached = now.end.server_uuid == stands.server_uuid && stands.position >= now.end.cut(stands.position.0.epoch);
+        if let (true, Some(open)) = (reached, &now.xids) {
+            let ended: BTreeSet<String> = unknown.difference(open).cloned().collect();
+            self.stream.forget_prepared(&ended);
+            unknown.retain(|xid| open.contains(xid));
+        }
+        if !reached || asked_at.elapsed() < ASKED_EVERY {
+            self.prepared = Some((asked_at, now));
+        }
+        Ok(unknown.pop_first())
     }
 
     /// The tables whose description the stream has come to.
@@ -148,6 +180,12 @@ impl Tail {
         }
         Ok(starts)
     }
+}
+
+/// The XA transactions that are known by their xid alone.
+fn without_rows(stands: &source::Checkpoint) -> BTreeSet<String> {
+    let unknown = stands.prepared.iter().filter(|prepared| prepared.file_name.is_empty());
+    unknown.map(|prepared| prepared.xid.clone()).collect()
 }
 
 /// Whether this is a table's newest generation, and waits to be captured.

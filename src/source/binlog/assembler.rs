@@ -4,6 +4,7 @@
 //! XA_prepare event that says ONE PHASE, or the XA COMMIT of a group that was prepared before. Nothing is given on earlier, so
 //! neither a rolled back transaction nor one that a crash cut off can reach the change log. SAVEPOINT ends nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, Capture, Gtid, GtidSet};
@@ -130,6 +131,11 @@ impl Assembler {
             Some(malformed) => Err(malformed.into()),
             None => Ok(()),
         }
+    }
+
+    /// Forgets those of them whose rows were never received.
+    pub(super) fn forget_prepared(&mut self, xids: &BTreeSet<String>) {
+        self.prepared.forget(xids);
     }
 
     /// Gives a prepared XA transaction away.

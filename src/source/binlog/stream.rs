@@ -4,6 +4,7 @@
 //! another await. Progress of other tables' transactions is reported now and then, and at once when the server falls silent, so
 //! that what waits behind a batch never waits for traffic.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,5 +154,9 @@ impl BinlogStream for DumpStream {
         // Rows of the added tables may be gone from the transaction at hand, whose start the checkpoint names as the next.
         self.reopen |= adds && assembler.left_out();
         assembler.set_capture(Arc::new(capture));
+    }
+
+    fn forget_prepared(&mut self, xids: &BTreeSet<String>) {
+        self.intake.assembler.forget_prepared(xids);
     }
 }

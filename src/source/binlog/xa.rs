@@ -3,7 +3,7 @@
 //! A prepared group is kept as it came, all tables' rows: which of them are captured is decided at the commit, whose position
 //! is the transaction's. After a restart the group is read again from where it stood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::wire::fields::Fields;
 use crate::source::{PreparedXa, Result};
@@ -86,7 +86,7 @@ impl Prepare {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) place: PreparedXa,
-    /// Its events; None where it was prepared before the stream began. Its rows are then in no chunk either before it has ended,
+    /// Its events; None where it was prepared before the stream began, or changed nothing and is in no binlog. Its rows are then in no chunk either before it has ended,
     /// since the first read waits until no such transaction is open.
     pub(super) store: Option<Store>,
 }
@@ -117,6 +117,11 @@ impl PreparedTransactions {
 
     pub(super) fn remove(&mut self, xid: &str) -> Option<Prepared> {
         self.by_xid.remove(xid)
+    }
+
+    /// Forgets those of them whose rows were never received.
+    pub(super) fn forget(&mut self, xids: &BTreeSet<String>) {
+        self.by_xid.retain(|xid, prepared| prepared.store.is_some() || !xids.contains(xid));
     }
 
     /// All of them, for the checkpoint.

@@ -161,9 +161,9 @@ pub struct Written {
 /// Operation, the row before, the row after.
 pub type WrittenChange = (Operation, Option<Vec<Value>>, Option<Vec<Value>>);
 
-/// A transaction that was written to the binlog.
+/// A transaction that was written to the binlog; None for one of which nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Flushed(usize);
+pub struct Flushed(Option<usize>);
 
 /// The call that is about to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -277,18 +277,18 @@ impl MemoryServer {
         self.change(|world| {
             let index = world.flush(ops)?;
             world.make_visible(index);
-            Ok(Flushed(index))
+            Ok(Flushed(Some(index)))
         })
     }
 
     /// The first half of a commit: written to the binlog, not visible to reads.
     pub fn flush(&self, ops: Vec<Op>) -> Result<Flushed, Refusal> {
-        self.change(|world| world.flush(ops).map(Flushed))
+        self.change(|world| world.flush(ops).map(Some).map(Flushed))
     }
 
     /// The second half. Nothing happens where it is done already.
     pub fn make_visible(&self, transaction: Flushed) {
-        self.change(|world| world.make_visible(transaction.0));
+        self.change(|world| transaction.0.into_iter().for_each(|index| world.make_visible(index)));
     }
 
     /// Makes all visible that is flushed.
@@ -334,9 +334,9 @@ impl MemoryServer {
         self.change(|world| world.crash(lost));
     }
 
-    /// `XA PREPARE`: the rows are written to the binlog, hold their locks, and nobody sees them.
+    /// `XA PREPARE`: the rows are written to the binlog, hold their locks, and nobody sees them. Without rows nothing is written.
     pub fn xa_prepare(&self, xid: &str, ops: Vec<Op>) -> Result<(), Refusal> {
-        self.change(|world| world.prepare(xid, ops).map(drop))
+        self.change(|world| world.prepare(xid, ops))
     }
 
     /// `XA COMMIT`, flushed: the rows count from here. [`MemoryServer::make_visible`] is its second half.
@@ -348,7 +348,7 @@ impl MemoryServer {
     pub fn xa_rollback(&self, xid: &str) -> Result<(), Refusal> {
         self.change(|world| {
             let index = world.end_prepared(xid, false)?;
-            world.make_visible(index);
+            index.into_iter().for_each(|index| world.make_visible(index));
             Ok(())
         })
     }

@@ -10,8 +10,8 @@ use super::stream::MemoryStream;
 use super::{Call, MemoryServer};
 use crate::change::{Capture, KeyKind, TableName, TableSchema};
 use crate::source::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Error, Finding, Flavor, Identity, KeyBound, Result, Sample, Severity,
-    SnapshotPlan, Source, StreamFrom, TableOptions, Visible,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Error, Finding, Flavor, Identity, KeyBound, PreparedNow, Result, Sample,
+    Severity, SnapshotPlan, Source, StreamFrom, TableOptions, Visible,
 };
 
 /// A source whose server is a [`MemoryServer`].
@@ -111,6 +111,12 @@ impl Source for MemorySource {
     async fn flushed(&self) -> Result<Sample> {
         self.server.called(Call::Flushed)?;
         Ok(self.server.flushed_end())
+    }
+
+    async fn prepared(&self) -> Result<PreparedNow> {
+        self.server.called(Call::Flushed)?;
+        let xids = Some(self.server.xa_recover().into_iter().collect());
+        Ok(PreparedNow { xids, end: self.server.flushed_end() })
     }
 
     async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>> {

@@ -1,5 +1,6 @@
 //! The modelled binlog as a stream, and the body of its transactions. Where it may go on is judged as the real tenant judges it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,6 +164,11 @@ impl BinlogStream for MemoryStream {
 
     fn set_capture(&mut self, capture: Capture) {
         self.capture = capture;
+    }
+
+    fn forget_prepared(&mut self, xids: &BTreeSet<String>) {
+        self.prepared.retain(|(place, rows)| rows.is_some() || !xids.contains(&place.xid));
+        self.checkpoint.prepared = self.prepared.iter().map(|(place, _)| place.clone()).collect();
     }
 }
 

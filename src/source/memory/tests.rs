@@ -1,6 +1,6 @@
 //! The model behaves like the server it stands for; above all, it can lose rows where a real one would.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -377,6 +377,26 @@ async fn a_prepared_xa_transaction_counts_at_its_commit_and_is_waited_for() {
     server.xa_rollback("never").unwrap();
     assert!(stream.checkpoint().prepared.is_empty() && server.xa_recover().is_empty());
     assert_eq!(server.rows(&orders()).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_xa_transaction_that_changed_nothing_is_prepared_and_in_no_binlog() {
+    let (server, source, schema) = server(true);
+    let flushed = source.flushed().await.unwrap();
+    server.xa_prepare("nothing", Vec::new()).unwrap();
+    let (mut stream, since) = open(&source, &schema).await;
+    assert_eq!(since.prepared.len(), 1);
+    assert!(source.prepared().await.unwrap().xids.unwrap().contains("nothing"));
+    let committed = server.xa_commit("nothing").unwrap();
+    server.make_visible(committed);
+    let now = source.prepared().await.unwrap();
+    assert_eq!((now.xids, now.end), (Some(BTreeSet::new()), flushed));
+    assert_eq!(drain(&mut *stream).await.len(), 0);
+    assert_eq!(stream.checkpoint().prepared.len(), 1, "no event told of its end");
+    server.xa_prepare("late", vec![insert(2, 2)]).unwrap();
+    drain(&mut *stream).await;
+    stream.forget_prepared(&BTreeSet::from(["nothing".to_owned(), "late".to_owned()]));
+    assert_eq!(stream.checkpoint().prepared.len(), 1, "what brought rows is kept");
 }
 
 #[tokio::test]

@@ -209,23 +209,29 @@ impl World {
         Ok(self.log(Kind::Plain, changes))
     }
 
-    /// `XA PREPARE`: the rows are in the binlog and hold their locks, and nobody sees them.
-    pub(super) fn prepare(&mut self, xid: &str, ops: Vec<Op>) -> Result<usize, Refusal> {
+    /// `XA PREPARE`: the rows are in the binlog and hold their locks, and nobody sees them. Without rows nothing is in the binlog.
+    pub(super) fn prepare(&mut self, xid: &str, ops: Vec<Op>) -> Result<(), Refusal> {
         if self.prepared.contains_key(xid) {
             return Err(Refusal::Xid(xid.to_owned()));
         }
         let (changes, _) = self.changes(ops)?;
-        let index = self.log(Kind::Prepare(xid.to_owned()), changes.clone());
+        if !changes.is_empty() {
+            let index = self.log(Kind::Prepare(xid.to_owned()), changes.clone());
+            self.make_visible(index);
+        }
         self.prepared.insert(xid.to_owned(), Prepared { changes, ended: None });
-        self.make_visible(index);
-        Ok(index)
+        Ok(())
     }
 
-    /// The first half of `XA COMMIT` or `XA ROLLBACK`.
-    pub(super) fn end_prepared(&mut self, xid: &str, commits: bool) -> Result<usize, Refusal> {
+    /// The first half of `XA COMMIT` or `XA ROLLBACK`; the whole of it where nothing was written.
+    pub(super) fn end_prepared(&mut self, xid: &str, commits: bool) -> Result<Option<usize>, Refusal> {
         self.catch_up(usize::MAX);
         let unknown = || Refusal::Xid(xid.to_owned());
         let prepared = self.prepared.get(xid).filter(|prepared| prepared.ended.is_none()).ok_or_else(unknown)?;
+        if prepared.changes.is_empty() {
+            self.prepared.remove(xid);
+            return Ok(None);
+        }
         let (kind, changes) = match commits {
             true => (Kind::Commit(xid.to_owned()), prepared.changes.clone()),
             false => (Kind::Rollback(xid.to_owned()), Vec::new()),
@@ -237,7 +243,7 @@ impl World {
         if let Some(prepared) = self.prepared.get_mut(xid) {
             prepared.ended = Some(index);
         }
-        Ok(index)
+        Ok(Some(index))
     }
 
     /// What operations do, one after another, and the tables afterwards.

@@ -12,21 +12,13 @@ use crate::source::wire::WireConnection;
 use crate::source::{Checkpoint, Error, Result, Settings};
 
 use super::sample::file_number;
+use super::session::Variable;
 use super::visible::{POLL, expired};
 
-/// As for MySQL, under MariaDB's names.
-pub(super) const VARIABLES: &[(&str, &str, Option<&str>)] = &[
-    ("sql_mode", "'ALLOW_INVALID_DATES'", Some("ALLOW_INVALID_DATES")),
+/// What only MariaDB calls so.
+pub(super) const VARIABLES: &[Variable] = &[
     ("tx_isolation", "'REPEATABLE-READ'", Some("REPEATABLE-READ")),
-    ("autocommit", "1", Some("1")),
-    ("time_zone", "'+00:00'", Some("+00:00")),
-    ("character_set_client", "utf8mb4", Some("utf8mb4")),
-    ("collation_connection", "utf8mb4_general_ci", Some("utf8mb4_general_ci")),
-    ("character_set_results", "NULL", None),
-    ("sql_select_limit", "18446744073709551615", Some("18446744073709551615")),
-    ("sql_big_selects", "1", Some("1")),
     ("max_statement_time", "0", Some("0.000000")),
-    ("net_write_timeout", "3600", Some("3600")),
     // An answer that was kept for another reader is not what the server shows now.
     ("query_cache_type", "OFF", Some("OFF")),
 ];

@@ -25,4 +25,5 @@ mod visible;
 pub use chunks::{next_chunk, plan};
 pub use read::{SnapshotReader, read_chunk};
 pub use sample::flushed;
+pub(in crate::source) use sample::sample;
 pub use visible::wait_visible;

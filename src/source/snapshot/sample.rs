@@ -10,7 +10,7 @@ pub async fn flushed(settings: &Settings) -> Result<Sample> {
 }
 
 /// The flushed position, asked on this connection.
-pub(super) async fn sample(connection: &mut WireConnection, settings: &Settings) -> Result<Sample> {
+pub(in crate::source) async fn sample(connection: &mut WireConnection, settings: &Settings) -> Result<Sample> {
     let server_uuid = server_uuid(connection).await?;
     // MySQL renamed the statement in 8.2 and dropped the old name in 8.4; MariaDB has the old one.
     let statement = if !connection.is_mariadb() && renamed(connection.server_version()) {

@@ -6,12 +6,13 @@ use crate::source::{Error, Result, Settings, identity::server_uuid};
 
 use super::{mariadb, sql};
 
-/// What is set, and what it must read back as. A global READ UNCOMMITTED would load rows that never were, a global
-/// `sql_select_limit` would end a chunk early, `PAD_CHAR_TO_FULL_LENGTH` would change values.
-const VARIABLES: &[(&str, &str, Option<&str>)] = &[
+/// A session's variable, what it is set to, and what it must read back as.
+pub(super) type Variable = (&'static str, &'static str, Option<&'static str>);
+
+/// What is set on every server. A global `sql_select_limit` would end a chunk early, `PAD_CHAR_TO_FULL_LENGTH` would change values.
+const VARIABLES: &[Variable] = &[
     // The only mode that concerns us lets key bounds be dates that are no days, as the table may hold them.
     ("sql_mode", "'ALLOW_INVALID_DATES'", Some("ALLOW_INVALID_DATES")),
-    ("transaction_isolation", "'REPEATABLE-READ'", Some("REPEATABLE-READ")),
     ("autocommit", "1", Some("1")),
     ("time_zone", "'+00:00'", Some("+00:00")),
     ("character_set_client", "utf8mb4", Some("utf8mb4")),
@@ -20,11 +21,16 @@ const VARIABLES: &[(&str, &str, Option<&str>)] = &[
     ("character_set_results", "NULL", None),
     ("sql_select_limit", "18446744073709551615", Some("18446744073709551615")),
     ("sql_big_selects", "1", Some("1")),
+    // The lake may hold a reader back for a while before it takes the next rows.
+    ("net_write_timeout", "3600", Some("3600")),
+];
+
+/// What only MySQL calls so. A global READ UNCOMMITTED would load rows that never were.
+const OF_MYSQL: &[Variable] = &[
+    ("transaction_isolation", "'REPEATABLE-READ'", Some("REPEATABLE-READ")),
     ("max_execution_time", "0", Some("0")),
     // A secondary engine follows behind the rows that this server has shown.
     ("use_secondary_engine", "OFF", Some("OFF")),
-    // The lake may hold a reader back for a while before it takes the next rows.
-    ("net_write_timeout", "3600", Some("3600")),
 ];
 
 /// Opens a session on a server; on `expected` only, where that is given.
@@ -40,8 +46,8 @@ pub(super) async fn open(settings: &Settings, expected: Option<&str>) -> Result<
     // A reader never waits long behind an ALTER, and never makes others wait behind it: the server gives up before we do.
     let lock_wait = (settings.timeout.as_secs() / 2).max(1).to_string();
     let lock_wait_timeout = [("lock_wait_timeout", lock_wait.as_str(), Some(lock_wait.as_str()))];
-    let own = if connection.is_mariadb() { mariadb::VARIABLES } else { VARIABLES };
-    let variables: Vec<_> = own.iter().copied().chain(lock_wait_timeout).collect();
+    let own = if connection.is_mariadb() { mariadb::VARIABLES } else { OF_MYSQL };
+    let variables: Vec<_> = VARIABLES.iter().chain(own).copied().chain(lock_wait_timeout).collect();
     let assignments: Vec<String> = variables.iter().map(|(name, value, _)| format!("@@SESSION.{name} = {value}")).collect();
     connection.execute(&format!("SET {}", assignments.join(", "))).await?;
     let names: Vec<String> = variables.iter().map(|(name, _, _)| format!("@@SESSION.{name}")).collect();

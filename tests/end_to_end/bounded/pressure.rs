@@ -69,9 +69,7 @@ async fn a_slow_lake_holds_the_binlog_reader_back_and_memory_stays_flat() {
     let beginning = peak_mib(&daemon);
     // Much more than the change log may hold.
     fill(server, "slow.t", 1, 40).await;
-    daemon.wait_for("reader that is held back", |_| {
-        std::fs::read_to_string(scene.log()).unwrap().contains("waiting for the writers")
-    });
+    daemon.wait_for("reader that is held back", |_| scene.has_logged("waiting for the writers"));
     let mut reader = Reader::start();
     let mut most = 0;
     daemon.wait_for("all rows in the lake", |_| {

@@ -15,7 +15,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::server::{Address, Server};
 
@@ -36,6 +36,7 @@ pub(crate) struct Workload {
     stop: Arc<AtomicBool>,
     committed: Arc<AtomicU64>,
     writers: JoinSet<()>,
+    at_work: Vec<AbortHandle>,
 }
 
 /// Makes the tables of `shapes` in a fresh database and fills each with about `rows` rows.
@@ -74,7 +75,7 @@ impl Workload {
 
     async fn start_with(server: &Server, database: &str, shapes: &'static [Shape], (seed, hardy): (u64, bool)) -> Self {
         let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut writers = JoinSet::new();
+        let (mut writers, mut at_work) = (JoinSet::new(), Vec::new());
         for number in 0..WRITERS {
             let writer = Writer {
                 connection: connect(server.address(), database).await,
@@ -88,9 +89,9 @@ impl Workload {
                 transactions: 0,
                 committed: Arc::clone(&committed),
             };
-            writers.spawn(writer.work(Arc::clone(&stop)));
+            at_work.push(writers.spawn(writer.work(Arc::clone(&stop))));
         }
-        Self { stop, committed, writers }
+        Self { stop, committed, writers, at_work }
     }
 
     /// Transactions committed so far.
@@ -103,7 +104,7 @@ impl Workload {
         let goal = self.committed() + count;
         let wait = async {
             while self.committed() < goal {
-                assert!(self.writers.len() == WRITERS as usize, "a writer ended");
+                assert!(!self.at_work.iter().any(AbortHandle::is_finished), "a writer ended");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -206,8 +207,9 @@ impl Writer {
         loop {
             self.connection = connect(self.address, &self.database).await;
             match self.connection.query_drop(&statement).await {
+                Ok(()) => return,
                 // Nothing was prepared under this xid.
-                Ok(()) | Err(mysql_async::Error::Server(_)) => return,
+                Err(mysql_async::Error::Server(error)) if error.code == 1397 => return,
                 Err(_) => {}
             }
         }

@@ -1,5 +1,6 @@
 //! The server as one daemon sees it: connections break at any event, and the load goes on between any two of its answers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use async_trait::async_trait;
 use binlake::change::{Capture, RowSink, TableName, TableSchema};
 use binlake::source::memory::MemorySource;
 use binlake::source::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Error, Finding, Identity, KeyBound, Result, Sample, SnapshotPlan, Source,
-    StreamFrom, StreamItem, TableOptions, Visible,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Error, Finding, Identity, KeyBound, PreparedNow, Result, Sample,
+    SnapshotPlan, Source, StreamFrom, StreamItem, TableOptions, Visible,
 };
 use futures::FutureExt;
 
@@ -75,6 +76,11 @@ impl Source for LifeSource {
     async fn flushed(&self) -> Result<Sample> {
         self.answers("flushed").await?;
         self.inner.flushed().await
+    }
+
+    async fn prepared(&self) -> Result<PreparedNow> {
+        self.answers("prepared").await?;
+        self.inner.prepared().await
     }
 
     async fn stream(&self, from: StreamFrom, capture: Capture) -> Result<Box<dyn BinlogStream>> {
@@ -151,6 +157,10 @@ impl BinlogStream for LifeStream {
 
     fn set_capture(&mut self, capture: Capture) {
         self.inner.set_capture(capture);
+    }
+
+    fn forget_prepared(&mut self, xids: &BTreeSet<String>) {
+        self.inner.forget_prepared(xids);
     }
 }
 
