@@ -290,16 +290,19 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     }
     let (fast, slow) = (consumer("fast"), consumer("slow"));
     let whole = ok(log.usage()).await.bytes;
-    ok(log.register("t", &slow, &passed(&*log, "t", 1).await)).await;
-    ok(log.register("t", &fast, &passed(&*log, "t", 5).await)).await;
+    ok(log.register("t", Term(1), &slow, &passed(&*log, "t", 1).await)).await;
+    ok(log.register("t", Term(1), &fast, &passed(&*log, "t", 5).await)).await;
     assert_eq!(first_left(&*log, "t").await, 1, "the slowest decides");
     assert!(ok(log.usage()).await.bytes.abs_diff(whole / 6 * 5) < 30);
     ok(log.advance("t", &slow, &passed(&*log, "t", 3).await)).await;
     ok(log.advance("t", &slow, &passed(&*log, "t", 2).await)).await;
     assert_eq!(first_left(&*log, "t").await, 3, "a consumer never moves back");
     assert_eq!(drain(&*log, "t", 0, 3, 1).await.len(), 3);
-    ok(log.forget("t", &slow)).await;
+    let late = log.forget("t", Term(0), &[slow.clone()]).await;
+    assert!(matches!(late, Err(Error::Fenced { .. })), "who was overtaken forgets nothing: {late:?}");
+    ok(log.forget("t", Term(1), &[slow.clone()])).await;
     assert_eq!(first_left(&*log, "t").await, 5);
+    assert_eq!(ok(log.consumers("t")).await, [fast.clone()]);
     // What a daemon that was overtaken still says of a consumer that is forgotten.
     ok(log.set_active("t", &slow, true)).await;
     ok(log.advance("t", &slow, &passed(&*log, "t", 3).await)).await;
@@ -312,7 +315,7 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     assert_same(&drain(&*log, "t", 0, 6, 1).await, &[&batch], 6);
     let beyond = log.advance("t", &fast, &passed(&*log, "t", 9).await).await;
     assert!(matches!(beyond, Err(Error::Broken { .. })), "{beyond:?}");
-    ok(log.forget("t", &fast)).await;
+    ok(log.forget("t", Term(1), &[fast])).await;
     assert_eq!((ok(log.usage()).await.bytes, first_left(&*log, "t").await), (0, 8), "what nobody has a claim on goes");
 }
 
@@ -324,7 +327,7 @@ pub async fn full(tenant: &dyn Tenant) {
     }
     let (mut feed, mut other) = (Feed::new("t", 0), Feed::new("u", 0));
     let active = consumer("active");
-    ok(log.register("t", &active, &passed(&*log, "t", 0).await)).await;
+    ok(log.register("t", Term(1), &active, &passed(&*log, "t", 0).await)).await;
     ok(log.append(vec![other.batch(1, 1, 2000)])).await;
     let mut appended = 0;
     let refused = loop {
@@ -361,9 +364,9 @@ pub async fn eviction_of_the_inactive(tenant: &dyn Tenant) {
     }
     let (mut parked, mut live) = (Feed::new("parked", 0), Feed::new("live", 0));
     let (writer, other) = (consumer("writer"), consumer("other"));
-    ok(log.register("parked", &writer, &passed(&*log, "parked", 0).await)).await;
+    ok(log.register("parked", Term(1), &writer, &passed(&*log, "parked", 0).await)).await;
     ok(log.set_active("parked", &writer, false)).await;
-    ok(log.register("parked", &other, &passed(&*log, "parked", 0).await)).await;
+    ok(log.register("parked", Term(1), &other, &passed(&*log, "parked", 0).await)).await;
     for _ in 0..5 {
         ok(log.append(vec![parked.batch(1, 1, 1000)])).await;
     }
@@ -399,7 +402,7 @@ pub async fn all_of_it_survives_reopening(tenant: &dyn Tenant) {
     for batch in &batches {
         ok(log.append(vec![batch.clone()])).await;
     }
-    ok(log.register("t", &consumer("c"), &passed(&*log, "t", 1).await)).await;
+    ok(log.register("t", Term(4), &consumer("c"), &passed(&*log, "t", 1).await)).await;
     ok(log.set_active("t", &consumer("c"), false)).await;
     let before = (ok(log.tails("t")).await, ok(log.tails("u")).await, ok(log.usage()).await);
     let log = tenant.reopened(log).await;

@@ -179,15 +179,23 @@ pub trait ChangeLog: Send + Sync {
     async fn read(&self, topic: &str, partition: u32, from: LogOffset, until: LogOffset, bytes_max: usize)
     -> Result<Vec<Record>>;
     /// Registers a consumer that needs everything from these offsets on (one per partition). One that is registered moves on to them.
-    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a higher term has opened the topic or appended to it.
+    async fn register(&self, topic: &str, term: Term, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
+    /// The consumers that are registered; none where there is no such topic.
+    async fn consumers(&self, topic: &str) -> Result<Vec<Consumer>>;
     /// Moves a consumer on: below these offsets it needs nothing any more. Never moves it back, and does nothing for one that is not
     /// registered: a daemon that was overtaken cannot bring back what its successor has forgotten, and fill the log with it.
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()>;
     /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic or consumer that
     /// is not there is fine.
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
-    /// Forgets a consumer; with the last one go the records, which nobody has a claim on any more. A topic that is not there is fine.
-    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()>;
+    /// Forgets consumers; with the last one go the records, which nobody has a claim on any more. A topic that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a higher term has opened the topic or appended to it.
+    async fn forget(&self, topic: &str, term: Term, consumers: &[Consumer]) -> Result<()>;
     /// Makes the topic an empty one of this term: its records and consumers go. A topic that is not there is created.
     ///
     /// # Errors

@@ -86,10 +86,11 @@ pub async fn rebuild(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, st
 }
 
 /// Forgets a generation that is no longer worked on. Its lake files stay until the newer one's clean-up.
+///
+/// The metadata store comes first: it refuses a daemon that was overtaken, whose successor may still work on the generation. What the
+/// change log keeps for it when the process dies in between goes with the tailer's next start.
 pub async fn forget(plan: &SourcePlan, ledger: &Ledger, old: &TableState) -> Result<()> {
-    for spec in targets::targets(old) {
-        plan.rooms.changelog.forget(&old.topic, &targets::consumer(&spec)).await?;
-    }
+    ledger.remove(&TableKey::of(old)).await?;
     trial::point(at::RETIRING);
-    ledger.remove(&TableKey::of(old)).await
+    targets::forget_the_gone(&plan.rooms, ledger, old).await
 }

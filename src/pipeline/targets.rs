@@ -6,7 +6,7 @@ use crate::changelog::Consumer;
 use crate::lake::{LakeName, Layout, TableKind, TableSpec};
 use crate::metadata::TableState;
 
-use super::{Result, Rooms};
+use super::{Ledger, Result, Rooms};
 
 /// The lake tables of a generation: a mirror, a changelog, or both. Beside a mirror the changelog's name ends in `_changelog`.
 pub fn targets(state: &TableState) -> Vec<TableSpec> {
@@ -35,6 +35,21 @@ pub fn names(mode: &str, table: &str) -> Vec<(String, TableKind)> {
 /// The name under which a lake table reads its topic.
 pub fn consumer(spec: &TableSpec) -> Consumer {
     Consumer(format!("{}/g{:04}", spec.name, spec.generation))
+}
+
+/// Lets the change log forget generations of a table that are no longer stored: what it kept for them fills it for nobody.
+pub async fn forget_the_gone(rooms: &Rooms, ledger: &Ledger, state: &TableState) -> Result<()> {
+    let registered = rooms.changelog.consumers(&state.topic).await?;
+    let known: Vec<Consumer> =
+        ledger.generations(&state.table).await.iter().flat_map(|state| targets(state)).map(|spec| consumer(&spec)).collect();
+    // Of other names there may be readers that we know nothing of.
+    let ours: Vec<String> = targets(state).iter().map(|spec| format!("{}/g", spec.name)).collect();
+    let is_gone = |one: &Consumer| ours.iter().any(|ours| one.0.starts_with(ours)) && !known.contains(one);
+    let gone: Vec<Consumer> = registered.into_iter().filter(is_gone).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    Ok(rooms.changelog.forget(&state.topic, ledger.lease().term, &gone).await?)
 }
 
 /// A table that stands still keeps its records only until the embedded log is full: it never stalls the others.

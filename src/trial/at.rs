@@ -30,7 +30,7 @@ pub const REBUILD_BEGUN: &str = "rebuild_begun";
 pub const SWITCHING: &str = "switching";
 /// Lake: readers go to the new generation, the metadata store does not know it.
 pub const SWITCHED: &str = "switched";
-/// Coordinator: the change log has forgotten the old generation, the metadata store has not.
+/// Coordinator: the metadata store has forgotten the old generation, the change log has not.
 pub const RETIRING: &str = "retiring";
 
 /// All of them.

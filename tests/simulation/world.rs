@@ -351,7 +351,7 @@ impl World {
         self.resume().await;
         self.start(&self.tables(), true);
         let daemon = self.daemons.pop().unwrap();
-        match tokio::time::timeout(Duration::from_secs(600), daemon.task).await {
+        match tokio::time::timeout(Duration::from_secs(120), daemon.task).await {
             Ok(Ok(outcome)) if outcome == Outcome::default() => {}
             other => self.stage.violate(Invariant::NotCaughtUp, format!("{other:?}")),
         }

@@ -193,10 +193,10 @@ impl ChangeLog for LocalLog {
         self.reading(move |reader| reader.read(&range)).await
     }
 
-    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+    async fn register(&self, topic: &str, term: Term, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
         let (topic, consumer, offsets) = (topic.to_owned(), consumer.clone(), offsets.to_vec());
         // A registration that got lost would let others release what this consumer needs.
-        let register = move |connection: &Connection| release::register(connection, &topic, &consumer, &offsets);
+        let register = move |connection: &Connection| release::register(connection, &topic, term, &consumer, &offsets);
         self.writer.call(Durability::Durable, register).await
     }
 
@@ -211,9 +211,15 @@ impl ChangeLog for LocalLog {
         self.writer.call(Durability::Durable, move |connection| release::set_active(connection, &topic, &consumer, active)).await
     }
 
-    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
-        let (topic, consumer) = (topic.to_owned(), consumer.clone());
-        self.writer.call(Durability::Durable, move |connection| release::forget(connection, &topic, &consumer)).await
+    async fn consumers(&self, topic: &str) -> Result<Vec<Consumer>> {
+        let topic = topic.to_owned();
+        self.reading(move |reader| reader.consumers(&topic)).await
+    }
+
+    async fn forget(&self, topic: &str, term: Term, consumers: &[Consumer]) -> Result<()> {
+        let (topic, consumers) = (topic.to_owned(), consumers.to_vec());
+        let forget = move |connection: &Connection| release::forget(connection, &topic, term, &consumers);
+        self.writer.call(Durability::Durable, forget).await
     }
 
     async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {

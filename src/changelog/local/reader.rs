@@ -12,7 +12,7 @@ use super::block::{Block, StoredBlock};
 use super::release::topic_if_there;
 use super::store::{self, Failed, Outcome, Topic, number, stored};
 use crate::change::{LogOffset, Term};
-use crate::changelog::{Error, PartitionTail, Record, Result};
+use crate::changelog::{Consumer, Error, PartitionTail, Record, Result};
 
 /// Connections that are kept open while nobody reads.
 const IDLE_CONNECTIONS: usize = 4;
@@ -50,6 +50,16 @@ impl Reader {
             let topic = store::topic(connection, name)?;
             let tail = |partition| store::partition(connection, name, &topic, partition).map(|partition| partition.tail);
             (0..topic.partitions).map(tail).collect()
+        })
+    }
+
+    /// The consumers of a topic.
+    pub(super) fn consumers(&self, name: &str) -> Result<Vec<Consumer>> {
+        self.with_connection(|connection| {
+            let sql = "SELECT consumers.name FROM consumers JOIN topics USING (topic_id) WHERE topics.name = ?1 ORDER BY 1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let names = statement.query_map([name], |row| row.get(0).map(Consumer))?;
+            Ok(names.collect::<rusqlite::Result<_>>()?)
         })
     }
 

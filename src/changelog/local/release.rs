@@ -5,14 +5,21 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::append::raise_term;
 use super::store::{self, Failed, Outcome, Topic, number, stored};
 use crate::change::{LogOffset, Term};
 use crate::changelog::{Consumer, Error};
-use crate::trial::{Mistake, planted};
 
 /// Registers a consumer, or moves it on.
-pub(super) fn register(connection: &Connection, name: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Outcome<()> {
+pub(super) fn register(
+    connection: &Connection,
+    name: &str,
+    term: Term,
+    consumer: &Consumer,
+    offsets: &[LogOffset],
+) -> Outcome<()> {
     let topic = store::topic(connection, name)?;
+    raise_term(connection, name, &topic, term)?;
     connection
         .prepare_cached("INSERT INTO consumers (topic_id, name, active) VALUES (?1, ?2, 1) ON CONFLICT DO NOTHING")?
         .execute((topic.id, &consumer.0))?;
@@ -65,11 +72,15 @@ pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consume
     Ok(())
 }
 
-/// Forgets a consumer, and releases what the others do not need: without others, everything.
-pub(super) fn forget(connection: &Connection, name: &str, consumer: &Consumer) -> Outcome<()> {
+/// Forgets consumers, and releases what the others do not need: without others, everything.
+pub(super) fn forget(connection: &Connection, name: &str, term: Term, consumers: &[Consumer]) -> Outcome<()> {
     let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
-    let known = "DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2";
-    let forgotten = connection.prepare_cached(known)?.execute((topic.id, &consumer.0))?;
+    raise_term(connection, name, &topic, term)?;
+    let mut forgotten = 0;
+    for consumer in consumers {
+        let known = "DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2";
+        forgotten += connection.prepare_cached(known)?.execute((topic.id, &consumer.0))?;
+    }
     let others = connection.prepare_cached("SELECT 1 FROM consumers WHERE topic_id = ?1")?.exists([topic.id])?;
     if forgotten == 0 || others {
         return release(connection, &topic);
@@ -84,9 +95,7 @@ pub(super) fn forget(connection: &Connection, name: &str, consumer: &Consumer) -
 /// Removes a topic with all it has, unless a higher term owns it.
 pub(super) fn remove_topic(connection: &Connection, name: &str, term: Term) -> Outcome<()> {
     let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
-    if term < topic.term && !planted(Mistake::TermIgnored) {
-        return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term }.into());
-    }
+    raise_term(connection, name, &topic, term)?;
     connection
         .prepare_cached("UPDATE usage SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1)")?
         .execute([topic.id])?;

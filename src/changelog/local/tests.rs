@@ -168,7 +168,7 @@ async fn freed_space_is_used_again_and_given_back() {
             log.append(vec![feed.batch(1, 8, 1 << 20)]).await.unwrap();
         }
         let end = log.tails("t").await.unwrap()[0].end;
-        log.register("t", &consumer, &[end]).await.unwrap();
+        log.register("t", Term(1), &consumer, &[end]).await.unwrap();
         sizes.push(std::fs::metadata(&file).unwrap().len());
     }
     assert_eq!(log.usage().await.unwrap().bytes, 0);
@@ -189,7 +189,7 @@ async fn a_transaction_larger_than_the_log_passes_once_nothing_else_is_left_in_i
     log.open_topic("t", Term(0)).await.unwrap();
     let mut feed = Feed::new("t", 0);
     let consumer = Consumer("c".to_owned());
-    log.register("t", &consumer, &[LogOffset(0)]).await.unwrap();
+    log.register("t", Term(1), &consumer, &[LogOffset(0)]).await.unwrap();
     log.append(vec![feed.batch(1, 2, 1 << 20)]).await.unwrap();
     let unpublished = Arc::new(Unpublished::default());
     let parts: Vec<_> = (0..8).map(|_| Arc::new(vec![feed.batch(1, 1, 1 << 20)])).collect();

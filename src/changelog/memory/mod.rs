@@ -338,8 +338,9 @@ impl ChangeLog for MemoryLog {
         })
     }
 
-    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+    async fn register(&self, topic: &str, term: Term, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
         self.run(Call::Register, |state| {
+            state.raise(topic, term, self.rules.refuses)?;
             let fresh = || Reading { active: true, offsets: vec![0; offsets.len()] };
             state.topic(topic)?.consumers.entry(consumer.clone()).or_insert_with(fresh);
             state.advance(topic, consumer, offsets)
@@ -360,10 +361,22 @@ impl ChangeLog for MemoryLog {
         })
     }
 
-    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
+    async fn consumers(&self, topic: &str) -> Result<Vec<Consumer>> {
+        self.run(Call::Tails, |state| {
+            Ok(state.topics.get(topic).into_iter().flat_map(|topic| topic.consumers.keys().cloned()).collect())
+        })
+    }
+
+    async fn forget(&self, topic: &str, term: Term, consumers: &[Consumer]) -> Result<()> {
         self.run(Call::Forget, |state| {
-            let Some(found) = state.topics.get_mut(topic) else { return Ok(()) };
-            let last = found.consumers.remove(consumer).is_some() && found.consumers.is_empty();
+            if !state.topics.contains_key(topic) {
+                return Ok(());
+            }
+            state.raise(topic, term, self.rules.refuses)?;
+            let found = state.topic(topic)?;
+            let before = found.consumers.len();
+            found.consumers.retain(|known, _| !consumers.contains(known));
+            let last = before > 0 && found.consumers.is_empty();
             let freed = if last { found.clear() } else { found.release() };
             state.bytes -= freed;
             Ok(())

@@ -124,12 +124,19 @@ impl State {
 
     /// Creates a topic unless it is there, and makes it this term's; the number of its partitions.
     pub(super) fn open(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<u32> {
-        let topic = self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(term, partitions));
+        self.topics.entry(name.to_owned()).or_insert_with(|| Topic::new(term, partitions));
+        self.raise(name, term, refuses)?;
+        Ok(u32::try_from(self.topic(name)?.partitions.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Makes a topic this term's, unless it is a higher one's.
+    pub(super) fn raise(&mut self, name: &str, term: Term, refuses: bool) -> Result<()> {
+        let topic = self.topic(name)?;
         if refuses && term < topic.term && !planted(Mistake::TermIgnored) {
             return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term });
         }
         topic.term = term.max(topic.term);
-        Ok(u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX))
+        Ok(())
     }
 
     /// Empties a topic, or creates it.

@@ -135,6 +135,9 @@ impl Tail {
         let crossed = state.checkpoint.is_some() && epoch_now != state.epoch;
         state.epoch = epoch_now;
         state.stopped = None;
+        for table in ledger.newest().await {
+            targets::forget_the_gone(&rooms, &ledger, &table).await?;
+        }
         let document = write_document("checkpoint", &name, &checkpoint)?;
         state.checkpoint = Some(document.clone());
         // The checkpoint was saved with `published`, so it says the same: also where the history has a new name for the place.

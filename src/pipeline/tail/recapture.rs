@@ -132,7 +132,9 @@ impl Tail {
         for (state, start) in states.iter().zip(&starts) {
             for spec in targets::targets(state) {
                 let (changelog, topic, start) = (Arc::clone(&self.rooms.changelog), state.topic.clone(), [*start]);
-                registering.push(async move { changelog.register(&topic, &targets::consumer(&spec), &start).await }.boxed());
+                let term = self.term;
+                registering
+                    .push(async move { changelog.register(&topic, term, &targets::consumer(&spec), &start).await }.boxed());
             }
         }
         futures::stream::iter(registering).buffered(AT_ONCE).try_collect::<()>().await?;

@@ -151,7 +151,8 @@ async fn every_type_is_what_the_document_says() {
     let topic = format!("{}.{TABLE}", scene.yaml.name);
     let log = open_log(&scene).await;
     let from = log.tails(&topic).await.unwrap()[0].end;
-    log.register(&topic, &Consumer("test".to_owned()), &[from]).await.unwrap();
+    let term = log.topic_term(&topic).await.unwrap().unwrap();
+    log.register(&topic, term, &Consumer("test".to_owned()), &[from]).await.unwrap();
     drop(log);
     insert(server, &samples, 2).await;
     scene.catch_up();

@@ -63,8 +63,8 @@ impl ChangeLog for LifeLog {
         self.act(look("read"), topic, self.inner.read(topic, partition, from, until, bytes)).await
     }
 
-    async fn register(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
-        self.act(change("register"), &consumer.0, self.inner.register(topic, consumer, offsets)).await
+    async fn register(&self, topic: &str, term: Term, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
+        self.act(change("register"), &consumer.0, self.inner.register(topic, term, consumer, offsets)).await
     }
 
     async fn advance(&self, topic: &str, consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
@@ -75,8 +75,13 @@ impl ChangeLog for LifeLog {
         self.act(change("set_active"), &consumer.0, self.inner.set_active(topic, consumer, active)).await
     }
 
-    async fn forget(&self, topic: &str, consumer: &Consumer) -> Result<()> {
-        self.act(change("forget"), &consumer.0, self.inner.forget(topic, consumer)).await
+    async fn consumers(&self, topic: &str) -> Result<Vec<Consumer>> {
+        self.act(look("consumers"), topic, self.inner.consumers(topic)).await
+    }
+
+    async fn forget(&self, topic: &str, term: Term, consumers: &[Consumer]) -> Result<()> {
+        let work = self.inner.forget(topic, term, consumers);
+        self.life.act(change("forget"), &format!("{topic} {}", consumers.len()), fault, || (), work).await
     }
 
     async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
