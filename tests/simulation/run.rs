@@ -1,9 +1,10 @@
 //! Seeds, one after another and side by side: each in a thread and a runtime of its own.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
 use binlake::trial::{self, Mistake};
 
@@ -16,6 +17,7 @@ use crate::world;
 pub(crate) const EXPECTED: &[&str] = &[
     "fault: refused",
     "fault: answer lost",
+    "fault: half of a batch",
     "fault: killed before a step",
     "fault: killed behind a step",
     "fault: disconnected",
@@ -49,18 +51,34 @@ pub(crate) fn shown(seed: u64) -> Result<Coverage, Violation> {
 fn staged(stage: Stage, mistake: Option<Mistake>) -> Result<Coverage, Violation> {
     let _simulated = trial::simulate(stage.seed());
     let _planted = mistake.map(trial::plant);
+    listen();
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(world::play(&stage));
     }));
-    match ran {
-        Ok(()) => stage.outcome(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            stage.violate(Invariant::Panicked, text.unwrap_or("it says nothing").to_owned());
-            stage.outcome()
-        }
+    if let Some(text) = PANIC.take() {
+        stage.violate(Invariant::Panicked, text);
     }
+    drop(ran);
+    stage.outcome()
+}
+
+thread_local! {
+    /// What a panic in this thread said.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on panics are remembered: one in a task of a daemon's ends no more than that task.
+fn listen() {
+    static LISTENS: Once = Once::new();
+    LISTENS.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANIC.set(Some(panic.to_string()));
+            before(panic);
+        }));
+    });
+    PANIC.set(None);
 }
 
 /// Runs seeds on all processors; the answer is what all of them covered, or what the lowest seed that failed has found.

@@ -30,12 +30,13 @@ impl Limits {
         let memory = std::path::Path::new("/dev/shm");
         let scratch = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let spills = scene.chance(0.2);
+        let retention = scene.between(1, 7);
         Self {
             lake: lake::Settings {
                 url: String::new(),
                 retention: Retention {
-                    min: Duration::from_secs(scene.between(1, 4)),
-                    max: Duration::from_secs(6),
+                    min: Duration::from_secs(retention.min(scene.between(1, 4))),
+                    max: Duration::from_secs(retention),
                     size: scene.between(0, 3) as f64,
                 },
                 datetime_zone: "UTC".to_owned(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use binlake::change::{Clock, TableName};
 use binlake::changelog::MemoryLog;
+use binlake::changelog::memory::Rules;
 use binlake::coordinator::{self, Outcome, Resolver, SourcePlan};
 use binlake::lake::{self, Lake, LakeName, ObjectLake};
 use binlake::metadata::{MemoryMetadata, Metadata, RequestKind};
@@ -42,6 +43,8 @@ pub(crate) struct World {
     metadata: MemoryMetadata,
     shore: Arc<Shore>,
     single: bool,
+    /// Whether the change log takes half of a batch.
+    halves: bool,
     daemons: Vec<Daemon>,
     lives: u32,
     paused: BTreeSet<TableName>,
@@ -65,6 +68,7 @@ impl World {
         server.set_file_bytes(scene.between(400, 4000));
         let shore = Arc::new(Shore::new(scene.chance(0.5)));
         let single = scene.chance(0.1);
+        let halves = scene.chance(0.9);
         scene.oracle.history = History::new(&server.flushed_end().server_uuid);
         scene.oracle.file_bytes = limits.lake.file_bytes;
         scene.oracle.retention_min_ms = limits.lake.retention.min.as_millis() as u64;
@@ -74,7 +78,8 @@ impl World {
         let load = Arc::new(Load::new(&server, gtids));
         FIRST.iter().for_each(|name| load.create(stage, name));
         Self {
-            log: MemoryLog::new(1, limits.log_bytes),
+            log: MemoryLog::new(1, limits.log_bytes).with_rules(Rules { atomic: !halves, refuses: true }),
+            halves,
             stage: stage.clone(),
             limits,
             clock,
@@ -113,7 +118,7 @@ impl World {
         let store = Arc::new(LifeStore { life: life.clone(), shore: Arc::clone(&self.shore) });
         let rooms = Rooms {
             source: Arc::new(LifeSource { life: life.clone(), inner: source, load: Arc::clone(&self.load) }),
-            changelog: Arc::new(LifeLog { life: life.clone(), inner: self.log.clone() }),
+            changelog: Arc::new(LifeLog { life: life.clone(), inner: self.log.clone(), halves: self.halves }),
             lake: Arc::new(ObjectLake::over(Arc::clone(&store) as _, store, self.limits.lake.clone())),
             metadata: Arc::new(LifeMetadata { life: life.clone(), inner: self.metadata.rival() }),
             clock: Arc::clone(&self.clock),
@@ -191,7 +196,7 @@ impl World {
             let daemon = self.daemons.remove(index);
             self.ended(daemon).await;
         }
-        let wakes = self.daemons.iter().any(|daemon| daemon.hung) && self.stage.scene().chance(0.3);
+        let wakes = self.daemons.iter().any(|daemon| daemon.hung) && self.stage.scene().chance(0.15);
         if let Some(daemon) = self.daemons.iter_mut().find(|daemon| daemon.hung && wakes) {
             daemon.hung = false;
             daemon.life.wake();

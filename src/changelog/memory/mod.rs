@@ -54,6 +54,8 @@ pub enum Fault {
     Refused,
     /// Everything was done, and the answer was lost.
     AnswerLost,
+    /// See [`Fate::Half`].
+    Half(u64),
 }
 
 /// What becomes of a call.
@@ -196,6 +198,7 @@ impl MemoryLog {
         match planted {
             Some((_, Fault::Refused)) => return Fate::Refused,
             Some((_, Fault::AnswerLost)) => return Fate::AnswerLost,
+            Some((_, Fault::Half(number))) => return Fate::Half(number),
             None => {}
         }
         // The hook is taken out while it runs, so that calls it makes itself do not reach it.

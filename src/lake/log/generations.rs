@@ -99,7 +99,7 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
         let record = record(switcher, live.log.generation(), seq);
         match live.log.put(&record).await? {
             // As in a commit: a slot that was free because it had expired does not count.
-            Slot::Ours if seq == 1 || live.log.has(seq - 1).await? => {
+            Slot::Ours if follows(&live.log, seq).await? => {
                 trial::point(at::SWITCHED);
                 return Ok(record.committed_ms);
             }
@@ -107,6 +107,11 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
         }
     }
     Err(fenced("the older generation's writer is always ahead of the switch".to_owned()))
+}
+
+/// Whether a record that was just put stands behind what was there: the first one alone has nothing before it.
+async fn follows(log: &CommitLog, seq: u64) -> Result<bool> {
+    if seq == 1 { Ok(!log.goes_on_behind(seq).await?) } else { log.has(seq - 1).await }
 }
 
 fn record(switcher: &Switcher, generation: u32, seq: u64) -> Record {

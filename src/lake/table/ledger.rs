@@ -244,12 +244,14 @@ impl Ledger {
 
     /// Takes in a record that the log holds, after the look that tells a suspended writer that it was one.
     async fn accept(&mut self, record: &Record) -> Result<()> {
-        let follows = record.seq == 1 || planted(Mistake::SuspendedWriterGoesOn) || self.log.has(record.seq - 1).await?;
+        // The first record has none before it: its slot, too, is free again once it has expired.
+        let is_first = record.seq == 1;
+        let follows = planted(Mistake::SuspendedWriterGoesOn) || (!is_first && self.log.has(record.seq - 1).await?);
         if !follows && self.log.goes_on_behind(record.seq).await? {
-            return Err(self.fenced(format!("record {} has expired: this writer was suspended", record.seq - 1)));
+            return Err(self.fenced(format!("what comes before record {} has expired: this writer was suspended", record.seq)));
         }
         self.state.apply(record).map_err(|reason| self.log.broken(&self.log.slot(record.seq), reason))?;
-        if !follows {
+        if !follows && !is_first {
             // Nobody has gone on, so the sum that we know is the right one: with it readers keep what they had.
             self.log.checkpoint(&self.state).await?;
             return Err(self.deleted(record.seq - 1));
@@ -257,7 +259,7 @@ impl Ledger {
         self.committed = self.state.committed();
         self.forgotten.clear();
         self.rests_until_ms = 0;
-        if self.state.seq - self.checkpointed >= self.settings.checkpoint_every.max(1) {
+        if self.state.seq.saturating_sub(self.checkpointed) >= self.settings.checkpoint_every.max(1) {
             self.log.checkpoint(&self.state).await?;
             self.checkpointed = self.state.seq;
         }

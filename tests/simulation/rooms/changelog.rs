@@ -16,6 +16,8 @@ use crate::stage::{Life, Step, change, look};
 pub(crate) struct LifeLog {
     pub life: Life,
     pub inner: MemoryLog,
+    /// An append that nobody answers may be in by half: of each partition's records the first few.
+    pub halves: bool,
 }
 
 fn fault(reason: &'static str) -> Error {
@@ -23,6 +25,18 @@ fn fault(reason: &'static str) -> Error {
 }
 
 impl LifeLog {
+    /// The next append's answer is lost, and half of it as well where that can be.
+    fn fail_append(&self) {
+        let fault = if self.halves {
+            let mut scene = self.life.stage.scene();
+            scene.coverage.count("fault: half of a batch");
+            Fault::Half(scene.between(0, u64::MAX))
+        } else {
+            Fault::AnswerLost
+        };
+        self.inner.fail_next(Call::Append, fault);
+    }
+
     async fn act<T>(&self, step: Step, detail: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.life.act(step, detail, fault, || (), work).await
     }
@@ -36,7 +50,7 @@ impl ChangeLog for LifeLog {
 
     async fn append(&self, batches: Vec<AppendBatch>) -> Result<Vec<Acknowledged>> {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
-        let doubt = || self.inner.fail_next(Call::Append, Fault::AnswerLost);
+        let doubt = || self.fail_append();
         self.life.act(change("append"), &records.to_string(), fault, doubt, self.inner.append(batches)).await
     }
 
@@ -46,7 +60,7 @@ impl ChangeLog for LifeLog {
         unpublished: &Arc<Unpublished>,
     ) -> Result<Vec<Acknowledged>> {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
-        let doubt = || self.inner.fail_next(Call::Append, Fault::AnswerLost);
+        let doubt = || self.fail_append();
         let work = self.inner.append_unpublished(batches, unpublished);
         self.life.act(change("append"), &records.to_string(), fault, doubt, work).await
     }
