@@ -118,22 +118,9 @@ impl Tail {
             epoch: 0,
             stopped: None,
         });
-        let from = match &state.checkpoint {
-            Some(text) => StreamFrom::Checkpoint(read_document::<Checkpoint>("checkpoint", &name, text)?),
-            None => StreamFrom::Now { epoch: state.epoch },
-        };
-        let mut capture = wanted(&ledger.all().await);
-        let mut stream = rooms.source.stream(from, capture.clone()).await?;
+        let (stream, capture, crossed) = open_stream(&rooms, &ledger, &state).await?;
         let checkpoint = stream.checkpoint();
-        let epoch_now = checkpoint.position.0.epoch;
-        if state.checkpoint.is_some() && epoch_now != state.epoch {
-            epoch::crossed(&rooms, &ledger, state.published.as_ref().map(|published| published.position)).await?;
-            // What starts anew is not captured: its topic begins anew as well, and is this daemon's from then on.
-            capture = wanted(&ledger.all().await);
-            stream.set_capture(capture.clone());
-        }
-        let crossed = state.checkpoint.is_some() && epoch_now != state.epoch;
-        state.epoch = epoch_now;
+        state.epoch = checkpoint.position.0.epoch;
         state.stopped = None;
         for table in ledger.newest().await {
             targets::forget_the_gone(&rooms, &ledger, &table).await?;
@@ -424,6 +411,24 @@ impl Tail {
         self.board.published_moved();
         Ok(())
     }
+}
+
+/// Opens the stream where the source stood, with what is captured; whether it goes on in another history.
+async fn open_stream(rooms: &Rooms, ledger: &Ledger, state: &SourceState) -> Result<(Box<dyn BinlogStream>, Capture, bool)> {
+    let from = match &state.checkpoint {
+        Some(text) => StreamFrom::Checkpoint(read_document::<Checkpoint>("checkpoint", &state.name, text)?),
+        None => StreamFrom::Now { epoch: state.epoch },
+    };
+    let mut capture = wanted(&ledger.all().await);
+    let mut stream = rooms.source.stream(from, capture.clone()).await?;
+    let crossed = state.checkpoint.is_some() && stream.checkpoint().position.0.epoch != state.epoch;
+    if crossed {
+        epoch::crossed(rooms, ledger, state.published.as_ref().map(|published| published.position)).await?;
+        // What starts anew is not captured: its topic begins anew as well, and is this daemon's from then on.
+        capture = wanted(&ledger.all().await);
+        stream.set_capture(capture.clone());
+    }
+    Ok((stream, capture, crossed))
 }
 
 /// The capture that the states ask for: each table from the lowest `since` of its captured generations, in its newest shape.

@@ -273,11 +273,7 @@ fn behind(world: &World, name: &str, checkpoint: Checkpoint) -> Result<(usize, C
             let mut left = checkpoint.left.clone();
             left.push(checkpoint.position);
             let unseen = unseen(world, next, received.as_ref());
-            (
-                next,
-                Checkpoint { server_uuid, file_name, position, last: None, gtids, prepared, left, unseen, ..checkpoint },
-                received,
-            )
+            (next, Checkpoint { server_uuid, file_name, position, last: None, gtids, prepared, left, unseen }, received)
         }
     };
     if next < world.purged {
