@@ -207,7 +207,7 @@ mod tests {
             position: at(position),
             previous: previous.map(at),
             term: Term(term),
-            schema: String::new(),
+            schema: "".into(),
             key: Bytes::new(),
             value: Bytes::new(),
         }

@@ -52,7 +52,7 @@ impl Feed {
                 partition: self.partition,
                 position,
                 previous: self.last.replace(position),
-                schema: format!("{:08x}", self.made / 7),
+                schema: format!("{:08x}", self.made / 7).into(),
                 key: start..middle,
                 value: middle..batch.bytes.len(),
             });

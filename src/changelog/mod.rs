@@ -43,8 +43,8 @@ pub struct AppendRecord {
     pub position: ChangePosition,
     /// The record before it in its partition.
     pub previous: Option<ChangePosition>,
-    /// The shape's fingerprint.
-    pub schema: String,
+    /// The shape's fingerprint; one text for all records of a shape.
+    pub schema: Arc<str>,
     /// Byte range of the key in [`AppendBatch::bytes`]; empty for a keyless table, a truncate or a schema record.
     pub key: std::ops::Range<usize>,
     /// Byte range of the value.
@@ -119,8 +119,8 @@ pub struct Record {
     pub previous: Option<ChangePosition>,
     /// Its tailer's term.
     pub term: Term,
-    /// The shape's fingerprint.
-    pub schema: String,
+    /// The shape's fingerprint; one text for all records of a shape.
+    pub schema: Arc<str>,
     /// The key's bytes; shared with the block it was read from.
     pub key: Bytes,
     /// The value's bytes; shared likewise.

@@ -379,18 +379,21 @@ impl Writing {
         if self.since.covers(record.position.transaction) {
             return Ok(());
         }
-        if record.schema != self.decoder.schema_id() {
+        if *record.schema != *self.decoder.schema_id() {
             return Err(self.table_error(
                 &format!("the record at {} has another shape ({}) than this generation", record.position, record.schema),
                 "run `binlake rebuild` for it",
             ));
         }
         let mut decoded = self.decoder.decode(0, record)?;
-        let head = decoded.head.clone();
-        taken.gtid = head.gtid.clone().or(taken.gtid.take());
+        // Nothing of it is copied but what a commit needs of its last record.
+        let head = decoded.head;
+        if head.gtid.is_some() {
+            taken.gtid.clone_from(&head.gtid);
+        }
         taken.source_time_us = taken.source_time_us.max(head.committed_us);
         if head.operation == Operation::Schema {
-            let reason = format!("at {}: {}", record.position, head.statement.unwrap_or_default());
+            let reason = format!("at {}: {}", record.position, head.statement.as_deref().unwrap_or_default());
             return Err(self.table_error(&reason, "run `binlake rebuild` for it"));
         }
         taken.record_file.clone_from(&head.file);
@@ -399,7 +402,7 @@ impl Writing {
             return Ok(());
         }
         let sink = self.table.sink();
-        sink.begin(&head, record.offset, exact)?;
+        sink.begin(head, record.offset, exact)?;
         decoded.drive(sink)?;
         sink.end()?;
         Ok(())

@@ -20,6 +20,7 @@ pub(crate) const EXPECTED: &[&str] = &[
     "fault: half of a batch",
     "fault: killed before a step",
     "fault: killed behind a step",
+    "fault: done after all gave up",
     "fault: disconnected",
     "fault: failover",
     "fault: machine lost its power",
@@ -32,6 +33,10 @@ pub(crate) const EXPECTED: &[&str] = &[
     "changelog: fold",
     "cleanup: file",
     "cleanup: log entry",
+    "generation: switch",
+    "snapshot: chunk read again",
+    "table created",
+    "table left out of the list",
     "take-over",
 ];
 

@@ -105,7 +105,7 @@ impl Decoder {
             position: ChangePosition::default(),
             previous: None,
             term: Term::default(),
-            schema: plan.schema_id.clone(),
+            schema: plan.schema_id.to_string(),
             gtid: None,
             file: String::new(),
             committed_us: 0,

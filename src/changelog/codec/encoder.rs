@@ -5,6 +5,7 @@
 //! allocated per cell or row once the buffers have grown.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::TransactionInfo;
 use super::envelope::{Ending, Envelope};
@@ -157,7 +158,7 @@ impl Encoder {
             partition: 0,
             position,
             previous,
-            schema: self.plan.schema_id.clone(),
+            schema: Arc::clone(&self.plan.schema_id),
             key: from..from,
             value,
         });
@@ -186,7 +187,7 @@ impl Encoder {
         };
         self.envelope.write(out, &self.plan, &ending);
         let value = key.end..out.len();
-        let schema = self.plan.schema_id.clone();
+        let schema = Arc::clone(&self.plan.schema_id);
         batch.records.push(AppendRecord { partition, position, previous, schema, key, value });
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! A table's shape compiled for the codec: per column the JSON text before its cell, and the form of the cell.
 
+use std::sync::Arc;
+
 use crate::change::{ColumnType, TableSchema};
 
 use super::string::write_string;
@@ -53,7 +55,7 @@ pub(super) struct Plan {
     /// `{"name":` for the first key column, `,"name":` for the others.
     pub(super) key_open: Vec<Vec<u8>>,
     /// The shape's fingerprint.
-    pub(super) schema_id: String,
+    pub(super) schema_id: Arc<str>,
 }
 
 impl Plan {
@@ -70,7 +72,7 @@ impl Plan {
             }
         });
         let key_open = schema.key_names().iter().enumerate().map(|(index, name)| opening(index, &json_string(name))).collect();
-        Self { columns: columns.collect(), key_open, schema_id: schema.id() }
+        Self { columns: columns.collect(), key_open, schema_id: schema.id().into() }
     }
 }
 

@@ -471,7 +471,7 @@ fn a_record_of_another_shape_or_position_is_refused() {
     let row = two_cells(1, "x");
     let record = encode(&two_columns(), Operation::Create, None, Some(&row)).remove(0);
     let mut decoder = Decoder::new(&two_columns(), "t");
-    let other = Record { schema: "00000000".to_owned(), ..record.clone() };
+    let other = Record { schema: "00000000".into(), ..record.clone() };
     assert!(matches!(decoder.decode(0, &other), Err(Error::Corrupt { .. })));
     let moved = Record { position: ChangePosition { ordinal: 6, ..record.position }, ..record };
     assert!(matches!(decoder.decode(0, &moved), Err(Error::Corrupt { .. })));

@@ -93,7 +93,7 @@ fn insert(connection: &Connection, batch: &PackedBatch, topic: &Topic, (block, f
         first_offset: first,
         end_offset: first + block.records,
         term: batch.term.0,
-        schema: block.schema.clone(),
+        schema: block.schema.to_string(),
         previous: block.previous.map(|position| position.to_string()),
         raw_bytes: block.raw_bytes as u64,
         crc32: 0,

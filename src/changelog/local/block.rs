@@ -43,7 +43,7 @@ pub(super) struct PackedBlock {
     pub(super) previous: Option<ChangePosition>,
     pub(super) first: ChangePosition,
     pub(super) last: ChangePosition,
-    pub(super) schema: String,
+    pub(super) schema: Arc<str>,
     pub(super) raw_bytes: usize,
     pub(super) data: Vec<u8>,
 }
@@ -125,7 +125,7 @@ fn close(open: OpenBlock<'_>, blocks: &mut Vec<PackedBlock>) -> Vec<u8> {
         previous: open.head.previous,
         first: open.head.position,
         last: open.last,
-        schema: open.head.schema.clone(),
+        schema: Arc::clone(&open.head.schema),
         raw_bytes: open.raw.len(),
         data: lz4_flex::block::compress(&open.raw),
     });
@@ -183,7 +183,7 @@ impl StoredBlock {
         let mut block = Block {
             first: LogOffset(self.first_offset),
             term: Term(self.term),
-            schema: self.schema,
+            schema: self.schema.into(),
             previous,
             entries: Vec::new(),
             raw: Bytes::from(raw),
@@ -201,7 +201,7 @@ impl StoredBlock {
 pub(super) struct Block {
     first: LogOffset,
     term: Term,
-    schema: String,
+    schema: Arc<str>,
     previous: Option<ChangePosition>,
     entries: Vec<Entry>,
     raw: Bytes,
@@ -240,7 +240,7 @@ impl Block {
             position: entry.position,
             previous: nth.checked_sub(1).map_or(self.previous, |before| self.entries.get(before).map(|before| before.position)),
             term: self.term,
-            schema: self.schema.clone(),
+            schema: Arc::clone(&self.schema),
             key: self.raw.slice(entry.key..entry.value),
             value: self.raw.slice(entry.value..entry.end),
         })

@@ -231,7 +231,7 @@ async fn speed() {
                 partition: 0,
                 position,
                 previous,
-                schema: "00000000".to_owned(),
+                schema: "00000000".into(),
                 key: start..start,
                 value,
             });
