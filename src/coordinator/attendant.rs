@@ -232,12 +232,11 @@ impl Attendant {
         targets::set_active(&self.plan.rooms, &state, false).await
     }
 
-    /// A newer generation is what readers see, or this one is no longer stored.
+    /// A newer generation is what readers see.
     async fn is_replaced(&self) -> bool {
         let generations = self.ledger.generations(&self.key.table).await;
-        let newer = generations.iter().filter(|state| state.generation > self.key.generation);
-        newer.clone().any(|state| matches!(state.phase, Phase::Live { .. }))
-            || generations.iter().all(|state| state.generation != self.key.generation)
+        let mut newer = generations.iter().filter(|state| state.generation > self.key.generation);
+        newer.any(|state| matches!(state.phase, Phase::Live { .. }))
     }
 
     async fn is_superseded(&self) -> bool {
