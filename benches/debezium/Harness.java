@@ -3,14 +3,19 @@
 //   java -cp … Harness.java PROPERTIES FORMAT RECORDS
 //
 // FORMAT is `json` or `connect`. It ends behind RECORDS records and prints one line of JSON: records, seconds and CPU seconds of this
-// process from the first record to the last (the JVM's start and the connector's are left out), and its peak memory.
+// process from the first record to the last (the JVM's start and the connector's are left out), and its peak memory. With SHOW_RECORD in
+// its environment it also prints each record to its error output, key and value in a line.
 
 import io.debezium.engine.ChangeEvent;
 import io.debezium.engine.DebeziumEngine;
 import io.debezium.engine.format.Json;
 import io.debezium.embedded.Connect;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.FileReader;
+import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -21,7 +26,11 @@ import java.util.concurrent.TimeUnit;
 
 public class Harness {
     static final CountDownLatch done = new CountDownLatch(1);
+    // JSON is UTF-8, whatever the locale says.
+    static final PrintStream shown = System.getenv("SHOW_RECORD") == null ? null
+        : new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8);
     static volatile String failure;
+    static String tables;
     static long wanted, records, bytes, firstNanos, lastNanos, firstCpu, lastCpu;
 
     static long cpu() {
@@ -31,15 +40,15 @@ public class Harness {
     static <T> void take(List<ChangeEvent<T, T>> batch, DebeziumEngine.RecordCommitter<ChangeEvent<T, T>> committer)
             throws InterruptedException {
         for (ChangeEvent<T, T> event : batch) {
-            // Heartbeats and statements of other topics do not count.
-            if (event.destination() != null && event.destination().contains(".bench.")) {
+            // Heartbeats and statements have topics of their own, and do not count.
+            if (event.destination() != null && event.destination().startsWith(tables)) {
                 if (records == 0) {
                     firstNanos = System.nanoTime();
                     firstCpu = cpu();
                 }
                 records++;
                 if (event.value() instanceof String text) bytes += text.length();
-                if (System.getenv("SHOW_RECORD") != null) System.err.println(event.key() + " " + event.value());
+                if (shown != null) shown.println(event.key() + " " + event.value());
             }
             committer.markProcessed(event);
         }
@@ -56,6 +65,7 @@ public class Harness {
         try (FileReader reader = new FileReader(arguments[0])) {
             properties.load(reader);
         }
+        tables = properties.getProperty("topic.prefix") + ".";
         wanted = Long.parseLong(arguments[2]);
         DebeziumEngine.CompletionCallback ended = (success, message, error) -> {
             if (!success) {
@@ -69,13 +79,14 @@ public class Harness {
         var executor = Executors.newSingleThreadExecutor();
         executor.execute(engine);
         if (!done.await(30, TimeUnit.MINUTES)) failure = "not done within 30 minutes: " + records + " of " + wanted;
-        engine.close();
-        executor.shutdown();
-        executor.awaitTermination(1, TimeUnit.MINUTES);
+        // An engine that has failed cannot be closed any more.
         if (failure != null) {
             System.err.println(failure);
             System.exit(1);
         }
+        engine.close();
+        executor.shutdown();
+        executor.awaitTermination(1, TimeUnit.MINUTES);
         String peak = Files.readAllLines(Path.of("/proc/self/status")).stream()
             .filter(line -> line.startsWith("VmHWM")).findFirst().orElse("VmHWM: 0").replaceAll("\\D", "");
         System.out.printf("{\"records\": %d, \"seconds\": %.3f, \"cpu_seconds\": %.3f, \"bytes\": %d, \"rss_kib\": %s}%n",

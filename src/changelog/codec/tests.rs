@@ -1,5 +1,7 @@
 //! Encode, decode, compare: random shapes and rows with a printed seed, corner values, wire bytes, and damage.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
@@ -201,7 +203,7 @@ fn records(batch: &AppendBatch) -> Vec<Record> {
         position: record.position,
         previous: record.previous,
         term: batch.term,
-        schema: record.schema.clone(),
+        schema: Arc::clone(&record.schema),
         key: part(&record.key),
         value: part(&record.value),
     };

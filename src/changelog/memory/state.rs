@@ -1,6 +1,7 @@
 //! What the log in memory holds, and how it changes: the embedded log's rules.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -283,7 +284,7 @@ fn keep(batch: &AppendBatch, record: &AppendRecord, offset: LogOffset) -> Result
         position: record.position,
         previous: record.previous,
         term: batch.term,
-        schema: record.schema.clone(),
+        schema: Arc::clone(&record.schema),
         key: part(&record.key)?,
         value: part(&record.value)?,
     })

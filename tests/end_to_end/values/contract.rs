@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use binlake::changelog::{ChangeLog, Consumer, LocalLog, LocalSettings};
+use binlake::change::LogOffset;
+use binlake::changelog::{ChangeLog, Consumer, LocalLog, LocalSettings, Record};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::LogicalType;
 use parquet::schema::types::ColumnDescriptor;
@@ -19,10 +20,17 @@ use serde_json::value::RawValue;
 use crate::scene::Scene;
 use crate::server::Server;
 
-const TABLE: &str = "contract.every";
+pub(super) const TABLE: &str = "contract.every";
 
-fn document() -> PathBuf {
+pub(super) fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/types.md")
+}
+
+/// The types with their samples, as the document has them.
+pub(super) fn samples() -> Vec<(String, String)> {
+    let (_, samples, ..) = parse(&std::fs::read_to_string(document()).unwrap());
+    assert!(samples.len() > 40, "the table of types is short");
+    samples
 }
 
 /// The document before its table, the types with their samples, the table's lines, and the document behind it.
@@ -123,14 +131,39 @@ async fn open_log(scene: &Scene) -> LocalLog {
     LocalLog::open(LocalSettings { directory: scene.path("state/changelog"), bytes_max: 1 << 30 }).await.unwrap()
 }
 
+/// A reader of the test's own: it keeps the log from forgetting what the lake has taken.
+pub(super) struct Reader {
+    topic: String,
+    from: LogOffset,
+}
+
+impl Reader {
+    /// Reads from the log's end.
+    pub(super) async fn register(scene: &Scene) -> Self {
+        let topic = format!("{}.{TABLE}", scene.yaml.name);
+        let log = open_log(scene).await;
+        let from = log.tails(&topic).await.unwrap()[0].end;
+        let term = log.topic_term(&topic).await.unwrap().unwrap();
+        log.register(&topic, term, &Consumer("test".to_owned()), &[from]).await.unwrap();
+        Self { topic, from }
+    }
+
+    /// All that came.
+    pub(super) async fn records(&self, scene: &Scene) -> Vec<Record> {
+        let log = open_log(scene).await;
+        let end = log.tails(&self.topic).await.unwrap()[0].end;
+        log.read(&self.topic, 0, self.from, end, 1 << 20).await.unwrap()
+    }
+}
+
 /// The column types that are made for `samples`, one table for all.
-async fn make(server: &Server, samples: &[(String, String)]) {
+pub(super) async fn make(server: &Server, samples: &[(String, String)]) {
     let columns: Vec<String> = samples.iter().enumerate().map(|(index, (kind, _))| format!("c{index} {kind} NULL")).collect();
     server.create_database("contract").await;
     server.execute(&[format!("CREATE TABLE {TABLE} (id INT PRIMARY KEY, {})", columns.join(", "))]).await;
 }
 
-async fn insert(server: &Server, samples: &[(String, String)], id: u32) {
+pub(super) async fn insert(server: &Server, samples: &[(String, String)], id: u32) {
     let values: Vec<&str> = samples.iter().map(|(_, sample)| sample.as_str()).collect();
     let lax = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'".to_owned();
     server.execute(&[lax, format!("INSERT INTO {TABLE} VALUES ({id}, {})", values.join(", "))]).await;
@@ -147,18 +180,10 @@ async fn every_type_is_what_the_document_says() {
     let scene = Scene::new(server, &[format!("{{table: {TABLE}}}")]);
     scene.catch_up();
 
-    // A reader of the test's own keeps the log from forgetting what the lake has taken.
-    let topic = format!("{}.{TABLE}", scene.yaml.name);
-    let log = open_log(&scene).await;
-    let from = log.tails(&topic).await.unwrap()[0].end;
-    let term = log.topic_term(&topic).await.unwrap().unwrap();
-    log.register(&topic, term, &Consumer("test".to_owned()), &[from]).await.unwrap();
-    drop(log);
+    let reader = Reader::register(&scene).await;
     insert(server, &samples, 2).await;
     scene.catch_up();
-    let log = open_log(&scene).await;
-    let end = log.tails(&topic).await.unwrap()[0].end;
-    let records = log.read(&topic, 0, from, end, 1 << 20).await.unwrap();
+    let records = reader.records(&scene).await;
     assert_eq!(records.len(), 1);
     let value: Value = serde_json::from_slice(&records[0].value).unwrap();
 

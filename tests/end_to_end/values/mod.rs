@@ -7,6 +7,7 @@ mod alphabets;
 mod charsets;
 mod columns;
 mod contract;
+mod debezium;
 mod documents;
 mod edits;
 mod random;
