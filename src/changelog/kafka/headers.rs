@@ -100,7 +100,7 @@ fn text<'m>(header: Header<'m, &'m [u8]>) -> Result<&'m str, String> {
 }
 
 fn parsed<T: FromStr>(header: Header<'_, &[u8]>) -> Result<T, String> {
-    let text = text(header)?;
+    let text = text(header.clone())?;
     // Not quoted whole: it may be anything.
     text.parse().map_err(|_| format!("its header {} cannot be read: {:?}", header.key, text.chars().take(60).collect::<String>()))
 }

@@ -122,11 +122,6 @@ const CONSUMER: &[(&str, &str, &str)] = &[
 ];
 
 impl KafkaSettings {
-    /// For metadata, offsets and administration.
-    pub(super) fn control(&self) -> ClientConfig {
-        self.consumer()
-    }
-
     /// For reading: nobody joins the group, its name is only needed.
     pub(super) fn consumer(&self) -> ClientConfig {
         let mut config = self.client(CONSUMER);
