@@ -52,6 +52,19 @@ pub struct ChangePosition {
 #[serde(transparent)]
 pub struct LogOffset(pub u64);
 
+/// A place in one partition of a topic: an offset, and the record that a reader who stands there took last.
+///
+/// Records that stand below `offset` and are not `last` or before it were left out: see the change log's chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// What is read next.
+    pub offset: LogOffset,
+    /// The last record before it that counts; None where nothing before it does.
+    pub last: Option<ChangePosition>,
+    /// The highest term up to here: records of a lower one are late.
+    pub term: Term,
+}
+
 /// The fencing token of a daemon that holds a lease. Grows with every take-over; has nothing to do with an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -12,7 +12,9 @@
 //! A dropped record never explains a hole: either its content was taken, and then the chain goes on from the record that was
 //! taken, or it was not, and then dropping it in silence would lose a change.
 
-use crate::change::{ChangePosition, LogOffset, Term};
+use std::collections::VecDeque;
+
+use crate::change::{ChangePosition, LogOffset, LogPlace, Term};
 use crate::trial::{Mistake, planted};
 
 use super::{AppendRecord, Error, PartitionTail, Record, Result};
@@ -55,40 +57,47 @@ pub struct ChainCheck {
 }
 
 impl ChainCheck {
-    /// Starts behind `last`: the last record taken and the highest term seen, as a lake commit keeps them. With None nothing of this
-    /// partition was taken yet: the first record is taken whatever it follows, unless it is at offset 0, where nothing can precede it.
-    pub fn new(topic: impl Into<String>, partition: u32, last: Option<(ChangePosition, Term)>) -> Self {
-        let (last, term) = last.map_or((None, Term::default()), |(position, term)| (Some(position), term));
-        Self { topic: topic.into(), partition, last, term, dropped: Dropped::default() }
+    /// Starts at a place: behind the last record taken, with the highest term seen. Where nothing counts before the place, the first
+    /// record must follow nothing.
+    pub fn new(topic: impl Into<String>, partition: u32, place: &LogPlace) -> Self {
+        Self { topic: topic.into(), partition, last: place.last, term: place.term, dropped: Dropped::default() }
     }
 
-    /// The verdict on the next record.
+    /// The verdict on the next record, which has not passed with it yet.
     ///
     /// # Errors
     /// [`Error::Broken`] if records are missing before this one.
-    pub fn check(&mut self, record: &Record) -> Result<Verdict> {
+    pub fn verdict(&self, record: &Record) -> Result<Verdict> {
         if record.term < self.term && !planted(Mistake::TermIgnored) {
-            self.dropped.lower_term += 1;
             return Ok(Verdict::Drop(DropReason::LowerTerm));
         }
         if self.last.is_some_and(|last| record.position <= last) {
-            self.term = record.term;
-            self.dropped.repeated += 1;
             return Ok(Verdict::Drop(DropReason::Repeated));
         }
-        let follows = match self.last {
-            Some(last) => record.previous == Some(last),
-            None => {
-                record.previous.is_none()
-                    || (record.offset != LogOffset(0) && record.previous.is_some_and(|previous| previous < record.position))
+        if record.previous == self.last { Ok(Verdict::Take) } else { Err(self.broken(record)) }
+    }
+
+    /// The record passes, with the verdict that it got.
+    pub fn pass(&mut self, record: &Record, verdict: Verdict) {
+        match verdict {
+            Verdict::Take => self.last = Some(record.position),
+            Verdict::Drop(DropReason::Repeated) => self.dropped.repeated += 1,
+            Verdict::Drop(DropReason::LowerTerm) => {
+                self.dropped.lower_term += 1;
+                return;
             }
-        };
-        if !follows {
-            return Err(self.broken(record));
         }
         self.term = record.term;
-        self.last = Some(record.position);
-        Ok(Verdict::Take)
+    }
+
+    /// The verdict on the next record, which passes.
+    ///
+    /// # Errors
+    /// As [`ChainCheck::verdict`].
+    pub fn check(&mut self, record: &Record) -> Result<Verdict> {
+        let verdict = self.verdict(record)?;
+        self.pass(record, verdict);
+        Ok(verdict)
     }
 
     /// The last record taken and the highest term seen: what the lake commits, and what the next check starts from.
@@ -122,42 +131,127 @@ pub enum Link {
     Present,
 }
 
-/// The last record of every partition of a topic, from which a tailer goes on.
+/// What a partition holds behind a place that is known, as a log finds it when it reads on from there.
+///
+/// A tailer goes on behind `last`, so a hole is not its business: whoever takes the records parks there.
+#[derive(Debug, Clone)]
+pub struct TailScan {
+    last: Option<ChangePosition>,
+    term: Term,
+    marks: Vec<LogPlace>,
+}
+
+impl TailScan {
+    /// Begins behind a place.
+    pub fn new(known: &LogPlace) -> Self {
+        Self { last: known.last, term: known.term, marks: Vec::new() }
+    }
+
+    /// The next record. One that a reader would drop is no part of the tail.
+    pub fn see(&mut self, record: &Record) {
+        let late = record.term < self.term && !planted(Mistake::TermIgnored);
+        if late || self.last.is_some_and(|last| record.position <= last) {
+            self.term = self.term.max(record.term);
+            return;
+        }
+        (self.last, self.term) = (Some(record.position), record.term);
+        let mark = LogPlace { offset: LogOffset(record.offset.0 + 1), last: self.last, term: self.term };
+        match self.marks.last_mut() {
+            Some(end) if end.last.is_some_and(|end| end.transaction == record.position.transaction) => *end = mark,
+            _ => self.marks.push(mark),
+        }
+    }
+
+    /// The tail of a partition that ends here.
+    pub fn tail(self, end: LogOffset) -> PartitionTail {
+        PartitionTail { end, last: self.last.map(|last| (last, self.term)), marks: self.marks }
+    }
+}
+
+/// The end of every partition of a topic, from which a tailer goes on, and the places of what has passed.
+///
+/// A place counts exactly the records of the transactions that have passed. The log's own end may lie further on: what a predecessor
+/// appended and nobody published yet, or late records of it. A reader that took all up to there would take changes behind the position
+/// that its commit names. Records that are in the log already move the place to the mark of their transaction; those that are
+/// appended, to where the log says that they are.
 ///
 /// After an append that failed, what is in the log is unknown: make it anew from [`super::ChangeLog::tails`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
-    lasts: Vec<Option<ChangePosition>>,
+    ends: Vec<LinkedEnd>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LinkedEnd {
+    /// The partition's last record, appended or about to be.
+    last: Option<ChangePosition>,
+    place: LogPlace,
+    marks: VecDeque<LogPlace>,
 }
 
 impl Links {
-    /// Goes on behind these tails.
-    pub fn new(tails: &[PartitionTail]) -> Self {
-        Self { lasts: tails.iter().map(|tail| tail.last.map(|(position, _)| position)).collect() }
+    /// Goes on behind these tails; so far the topic has passed up to these places.
+    pub fn new(tails: &[PartitionTail], places: &[LogPlace]) -> Self {
+        let places = places.iter().copied().chain(std::iter::repeat(LogPlace::default()));
+        let end = |(tail, place): (&PartitionTail, LogPlace)| LinkedEnd {
+            last: tail.last.map(|(position, _)| position),
+            place: if planted(Mistake::TailAsPublished) { tail.place() } else { place },
+            marks: tail.marks.iter().copied().collect(),
+        };
+        Self { ends: tails.iter().zip(places).map(end).collect() }
     }
 
     /// How many partitions there are.
     pub fn partitions(&self) -> u32 {
-        u32::try_from(self.lasts.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The places of what has passed, if all that was linked is acknowledged.
+    pub fn places(&self) -> Vec<LogPlace> {
+        self.ends.iter().map(|end| end.place).collect()
     }
 
     /// Whether the log has the record at `position` already.
     pub(crate) fn holds(&self, partition: u32, position: ChangePosition) -> bool {
-        self.lasts.get(partition as usize).copied().flatten().is_some_and(|last| position <= last)
+        self.ends.get(partition as usize).and_then(|end| end.last).is_some_and(|last| position <= last)
     }
 
     /// Takes a partition for empty: for a mistake that is planted.
     pub(crate) fn forget(&mut self, partition: u32) {
-        self.lasts.get_mut(partition as usize).and_then(Option::take);
+        self.ends.get_mut(partition as usize).and_then(|end| end.last.take());
     }
 
     /// Links the record at `position` to the end of a partition. None if there is no such partition.
     pub fn link(&mut self, partition: u32, position: ChangePosition) -> Option<Link> {
-        let last = self.lasts.get_mut(partition as usize)?;
-        if last.is_some_and(|last| position <= last) && !planted(Mistake::ReplayNotRecognised) {
+        let end = self.ends.get_mut(partition as usize)?;
+        if end.last.is_some_and(|last| position <= last) && !planted(Mistake::ReplayNotRecognised) {
+            end.recognise(position);
             return Some(Link::Present);
         }
-        Some(Link::Append { previous: last.replace(position) })
+        Some(Link::Append { previous: end.last.replace(position) })
+    }
+
+    /// All that was linked so far is in the log, under this term, up to these offsets.
+    pub fn acknowledged(&mut self, ends: &[Option<LogOffset>], term: Term) {
+        for (end, offset) in self.ends.iter_mut().zip(ends) {
+            if let Some(offset) = *offset {
+                end.place = LogPlace { offset, last: end.last, term };
+            }
+        }
+    }
+}
+
+impl LinkedEnd {
+    /// A record that is in the log passes: the place moves behind its transaction's.
+    fn recognise(&mut self, position: ChangePosition) {
+        while let Some(mark) = self.marks.front()
+            && mark.last.is_none_or(|last| last.transaction <= position.transaction)
+        {
+            if mark.last.is_some_and(|last| last.transaction == position.transaction) {
+                self.place = *mark;
+            }
+            self.marks.pop_front();
+        }
     }
 }
 
@@ -219,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_fenced_tailers_late_records_are_dropped_and_counted() {
-        let mut check = ChainCheck::new("t", 0, None);
+        let mut check = ChainCheck::new("t", 0, &LogPlace::default());
         let records = [
             record(0, 4, None, 1),
             record(1, 5, Some(4), 2),
@@ -235,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_a_successor_writes_again_is_dropped_and_fences_all_the_same() {
-        let mut check = ChainCheck::new("t", 0, Some((at(4), Term(1))));
+        let mut check = ChainCheck::new("t", 0, &behind(4, 1));
         let records = [record(9, 5, Some(4), 1), record(10, 6, Some(5), 1), record(11, 5, Some(4), 2), record(12, 7, Some(6), 1)];
         let expected = [Verdict::Take, Verdict::Take, Verdict::Drop(DropReason::Repeated), Verdict::Drop(DropReason::LowerTerm)];
         assert_eq!(verdicts(&mut check, &records), expected);
@@ -244,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_hole_is_broken_and_stays_broken() {
-        let mut check = ChainCheck::new("t", 3, Some((at(4), Term(1))));
+        let mut check = ChainCheck::new("t", 3, &behind(4, 1));
         let hole = record(7, 6, Some(5), 1);
         for _ in 0..2 {
             let error = check.check(&hole).unwrap_err();
@@ -255,16 +349,42 @@ mod tests {
     }
 
     #[test]
-    fn the_first_record_may_follow_anything_but_not_at_offset_0() {
-        assert!(ChainCheck::new("t", 0, None).check(&record(5, 9, Some(8), 1)).is_ok());
-        assert!(ChainCheck::new("t", 0, None).check(&record(0, 9, Some(8), 1)).is_err());
-        assert!(ChainCheck::new("t", 0, None).check(&record(5, 9, Some(9), 1)).is_err());
+    fn where_nothing_counts_the_first_record_follows_nothing_and_is_of_no_lower_term() {
+        let begun = LogPlace { offset: LogOffset(5), last: None, term: Term(2) };
+        assert_eq!(ChainCheck::new("t", 0, &begun).check(&record(5, 9, None, 2)).unwrap(), Verdict::Take);
+        assert!(ChainCheck::new("t", 0, &begun).check(&record(5, 9, Some(8), 2)).is_err());
+        let late = ChainCheck::new("t", 0, &begun).check(&record(5, 9, Some(8), 1));
+        assert_eq!(late.unwrap(), Verdict::Drop(DropReason::LowerTerm), "of a tailer that knew what was in the topic before");
+    }
+
+    fn behind(position: u64, term: u64) -> LogPlace {
+        LogPlace { offset: LogOffset(0), last: Some(at(position)), term: Term(term) }
+    }
+
+    #[test]
+    fn a_place_moves_with_what_was_in_the_log_and_with_what_is_acknowledged() {
+        let mut scan = TailScan::new(&behind(4, 1));
+        // A late record before a known one, one of two transactions, and one that comes twice.
+        let records = [record(7, 5, Some(4), 0), record(8, 5, Some(4), 1), record(9, 5, Some(4), 1), record(10, 6, Some(5), 2)];
+        records.iter().for_each(|record| scan.see(record));
+        let tail = scan.tail(LogOffset(12));
+        assert_eq!((tail.end, tail.last), (LogOffset(12), Some((at(6), Term(2)))));
+        let mut links = Links::new(&[tail], &[LogPlace { offset: LogOffset(7), ..behind(4, 1) }]);
+        assert_eq!(links.places()[0].offset, LogOffset(7));
+        assert_eq!(links.link(0, at(5)), Some(Link::Present));
+        assert_eq!(links.places(), [LogPlace { offset: LogOffset(9), ..behind(5, 1) }]);
+        assert_eq!(links.link(0, at(6)), Some(Link::Present));
+        assert_eq!(links.places(), [LogPlace { offset: LogOffset(11), ..behind(6, 2) }]);
+        assert_eq!(links.link(0, at(7)), Some(Link::Append { previous: Some(at(6)) }));
+        assert_eq!(links.places()[0].offset, LogOffset(11), "not before it is acknowledged");
+        links.acknowledged(&[Some(LogOffset(15))], Term(3));
+        assert_eq!(links.places(), [LogPlace { offset: LogOffset(15), ..behind(7, 3) }]);
     }
 
     #[test]
     fn links_skip_what_is_in_the_log() {
-        let mut links =
-            Links::new(&[PartitionTail { end: LogOffset(1), last: Some((at(4), Term(1))) }, PartitionTail::default()]);
+        let tail = PartitionTail { end: LogOffset(1), last: Some((at(4), Term(1))), marks: Vec::new() };
+        let mut links = Links::new(&[tail, PartitionTail::default()], &[]);
         assert_eq!(links.link(0, at(4)), Some(Link::Present));
         assert_eq!(links.link(0, at(5)), Some(Link::Append { previous: Some(at(4)) }));
         assert_eq!(links.link(0, at(6)), Some(Link::Append { previous: Some(at(5)) }));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::chain::{ChainCheck, Verdict};
 use super::{AppendBatch, AppendRecord, ChangeLog, Consumer, Error, LogOffset, Record, Result};
-use crate::change::{BinlogPosition, ChangePosition, Term};
+use crate::change::{BinlogPosition, ChangePosition, LogPlace, Term};
 
 /// Makes logs for the suite.
 #[async_trait]
@@ -73,16 +73,19 @@ pub async fn every_log(tenant: &dyn Tenant) {
     large_batches(tenant).await;
     fencing(tenant).await;
     what_is_not_there(tenant).await;
-    removal(tenant).await;
+    tails_behind_a_place(tenant).await;
+    beginning(tenant).await;
 }
 
 /// What a log keeps besides that knows its consumers and can refuse a record.
 pub async fn bounded_log(tenant: &dyn Tenant) {
     atomic_over_topics(tenant).await;
     broken_chains_are_refused(tenant).await;
+    removal(tenant).await;
     retention_by_the_slowest(tenant).await;
     full(tenant).await;
     eviction_of_the_inactive(tenant).await;
+    eviction_of_what_nobody_needs(tenant).await;
     all_of_it_survives_reopening(tenant).await;
 }
 
@@ -132,7 +135,7 @@ pub async fn order_and_offsets(tenant: &dyn Tenant) {
         assert_eq!(acknowledged.len(), 1);
         assert_eq!(acknowledged[0].topic, "t");
         assert_eq!(acknowledged[0].ends.len(), partitions as usize);
-        assert_eq!(acknowledged[0].ends[partition as usize], LogOffset(end));
+        assert_eq!(acknowledged[0].ends[partition as usize], Some(LogOffset(end)));
     }
     for bytes_max in [0, 1, 100, 500, usize::MAX] {
         assert_same(&drain(&*log, "t", partition, 0, bytes_max).await, &batches.each_ref(), 0);
@@ -142,9 +145,9 @@ pub async fn order_and_offsets(tenant: &dyn Tenant) {
     assert_eq!(piece.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     assert_eq!(ok(log.read("t", partition, LogOffset(2), LogOffset(7), 1)).await.len(), 1);
     assert!(ok(log.read("t", partition, LogOffset(7), LogOffset(7), 1)).await.is_empty());
-    let tail = &ok(log.tails("t")).await[partition as usize];
+    let tail = &ok(log.tails("t", &[])).await[partition as usize];
     assert_eq!((tail.end, tail.last), (LogOffset(24), feed.last.map(|last| (last, Term(1)))));
-    let mut check = ChainCheck::new("t", partition, None);
+    let mut check = ChainCheck::new("t", partition, &LogPlace::default());
     for record in drain(&*log, "t", partition, 0, 300).await {
         assert_eq!(check.check(&record).ok(), Some(Verdict::Take));
     }
@@ -185,7 +188,7 @@ pub async fn fencing(tenant: &dyn Tenant) {
     assert!(matches!(log.append(vec![late.batch(2, 1, 5)]).await, Err(Error::Fenced { by: Term(3), .. })));
     ok(log.append(vec![feed.batch(3, 1, 5)])).await;
     ok(log.append(vec![other.batch(1, 1, 5)])).await;
-    assert_eq!(ok(log.tails("t")).await[0].end, LogOffset(4), "nothing of a fenced tailer is in the log");
+    assert_eq!(ok(log.ends("t")).await[0], LogOffset(4), "nothing of a fenced tailer is in the log");
 }
 
 /// Unknown topics and partitions, offsets beyond the end.
@@ -193,13 +196,50 @@ pub async fn what_is_not_there(tenant: &dyn Tenant) {
     let log = tenant.fresh(MUCH).await;
     let mut feed = Feed::new("t", 0);
     assert!(matches!(log.append(vec![feed.clone().batch(1, 1, 1)]).await, Err(Error::Missing { .. })));
-    assert!(matches!(log.tails("t").await, Err(Error::Missing { .. })));
+    assert!(matches!(log.ends("t").await, Err(Error::Missing { .. })));
     let partitions = ok(log.open_topic("t", Term(0))).await;
     assert!(matches!(log.append(vec![Feed::new("t", partitions).batch(1, 1, 1)]).await, Err(Error::Missing { .. })));
     assert!(matches!(log.read("t", partitions, LogOffset(0), LogOffset(1), 1).await, Err(Error::Missing { .. })));
     ok(log.append(vec![feed.batch(1, 2, 1)])).await;
     assert!(ok(log.read("t", 0, LogOffset(2), LogOffset(9), 1)).await.is_empty());
     assert!(matches!(log.read("t", 0, LogOffset(3), LogOffset(9), 1).await, Err(Error::Broken { .. })));
+}
+
+/// What lies behind a known place is found again: the last record, and where each transaction ends.
+pub async fn tails_behind_a_place(tenant: &dyn Tenant) {
+    let log = tenant.fresh(MUCH).await;
+    ok(log.open_topic("t", Term(0))).await;
+    let mut feed = Feed::new("t", 0);
+    let mut known = Vec::new();
+    for records in [3, 2] {
+        let batch = feed.batch(4, records, 10);
+        let ends = ok(log.append(vec![batch])).await.remove(0).ends;
+        known.push(LogPlace { offset: ends[0].unwrap_or_default(), last: feed.last, term: Term(4) });
+    }
+    let tail = ok(log.tails("t", &known[..1])).await.swap_remove(0);
+    assert_eq!((tail.end, tail.last), (known[1].offset, feed.last.map(|last| (last, Term(4)))));
+    assert_eq!(tail.marks.len(), 2, "each record of a feed is a transaction of its own");
+    assert_eq!(tail.marks.last(), Some(&known[1]));
+    let tail = ok(log.tails("t", &known[1..])).await.swap_remove(0);
+    assert_eq!((tail.last, tail.marks.len()), (feed.last.map(|last| (last, Term(4))), 0));
+}
+
+/// A topic that begins anew goes on at the offsets that it names, and a reader who starts there takes what follows.
+pub async fn beginning(tenant: &dyn Tenant) {
+    let log = tenant.fresh(MUCH).await;
+    let first = ok(log.begin_topic("t", Term(4))).await;
+    assert!(first.iter().all(|offset| *offset == LogOffset(0)));
+    ok(log.append(vec![Feed::new("t", 0).batch(5, 9, 100)])).await;
+    let offset = ok(log.begin_topic("t", Term(6))).await[0];
+    let mut feed = Feed::new("t", 0);
+    let batch = feed.batch(6, 4, 3);
+    ok(log.append(vec![batch.clone()])).await;
+    let records = drain(&*log, "t", 0, offset.0, 1).await;
+    assert_same(&records, &[&batch], offset.0);
+    let mut check = ChainCheck::new("t", 0, &LogPlace { offset, last: None, term: Term(6) });
+    for record in records {
+        assert_eq!(check.check(&record).ok(), Some(Verdict::Take));
+    }
 }
 
 /// A topic that begins anew holds nothing of the old one, and only the newest term may begin it.
@@ -211,7 +251,7 @@ pub async fn removal(tenant: &dyn Tenant) {
     ok(log.append(vec![Feed::new("t", 0).batch(5, 9, 100)])).await;
     drain(&*log, "t", 0, 0, 1).await;
     ok(log.begin_topic("t", Term(6))).await;
-    assert_eq!(ok(log.tails("t")).await[0], super::PartitionTail::default());
+    assert_eq!(ok(log.tails("t", &[])).await[0], super::PartitionTail::default());
     assert_eq!(ok(log.usage()).await.bytes, 0);
     // Whoever has slept through this takes nothing away, neither from a topic that is empty nor from one with records.
     let mut feed = Feed::new("t", 0);
@@ -232,11 +272,14 @@ pub async fn atomic_over_topics(tenant: &dyn Tenant) {
     }
     let (mut first, mut second) = (Feed::new("t", 0), Feed::new("u", 0));
     let acknowledged = ok(log.append(vec![first.batch(2, 2, 5), second.batch(2, 3, 5)])).await;
-    assert_eq!(acknowledged.iter().map(|it| (it.topic.as_str(), it.ends[0].0)).collect::<Vec<_>>(), [("t", 2), ("u", 3)]);
-    let before = (ok(log.tails("t")).await, ok(log.tails("u")).await, ok(log.usage()).await);
+    assert_eq!(
+        acknowledged.iter().map(|it| (it.topic.as_str(), it.ends[0].map(|end| end.0))).collect::<Vec<_>>(),
+        [("t", Some(2)), ("u", Some(3))]
+    );
+    let before = (ok(log.tails("t", &[])).await, ok(log.tails("u", &[])).await, ok(log.usage()).await);
     let refused = log.append(vec![first.clone().batch(7, 2, 5), second.clone().batch(1, 2, 5)]).await;
     assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
-    assert_eq!((ok(log.tails("t")).await, ok(log.tails("u")).await, ok(log.usage()).await), before);
+    assert_eq!((ok(log.tails("t", &[])).await, ok(log.tails("u", &[])).await, ok(log.usage()).await), before);
     ok(log.append(vec![first.batch(2, 1, 5)])).await;
 }
 
@@ -255,7 +298,7 @@ pub async fn broken_chains_are_refused(tenant: &dyn Tenant) {
         let refused = log.append(vec![batch]).await;
         assert!(matches!(refused, Err(Error::Broken { .. })), "{refused:?}");
     }
-    assert_eq!(ok(log.tails("t")).await[0].end, LogOffset(2));
+    assert_eq!(ok(log.ends("t")).await[0], LogOffset(2));
     ok(log.append(vec![feed.batch(1, 1, 5)])).await;
 }
 
@@ -265,7 +308,7 @@ fn consumer(name: &str) -> Consumer {
 
 /// The offsets of a consumer that has passed `offset` in partition 0 and needs nothing of the others.
 async fn passed(log: &dyn ChangeLog, topic: &str, offset: u64) -> Vec<LogOffset> {
-    let mut offsets: Vec<LogOffset> = ok(log.tails(topic)).await.iter().map(|tail| tail.end).collect();
+    let mut offsets: Vec<LogOffset> = ok(log.ends(topic)).await;
     if let Some(first) = offsets.first_mut() {
         *first = LogOffset(offset);
     }
@@ -308,7 +351,7 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     ok(log.advance("t", &slow, &passed(&*log, "t", 3).await)).await;
     ok(log.advance("t", &fast, &passed(&*log, "t", 6).await)).await;
     assert_eq!(ok(log.usage()).await.bytes, 0);
-    let tail = &ok(log.tails("t")).await[0];
+    let tail = &ok(log.tails("t", &[])).await[0];
     assert_eq!((tail.end, tail.last), (LogOffset(6), feed.last.map(|last| (last, Term(1)))), "the tail outlives its record");
     let batch = feed.batch(1, 2, 50);
     ok(log.append(vec![batch.clone()])).await;
@@ -316,7 +359,7 @@ pub async fn retention_by_the_slowest(tenant: &dyn Tenant) {
     let beyond = log.advance("t", &fast, &passed(&*log, "t", 9).await).await;
     assert!(matches!(beyond, Err(Error::Broken { .. })), "{beyond:?}");
     ok(log.forget("t", Term(1), &[fast])).await;
-    assert_eq!((ok(log.usage()).await.bytes, first_left(&*log, "t").await), (0, 8), "what nobody has a claim on goes");
+    assert_eq!(first_left(&*log, "t").await, 6, "what nobody has a claim on stays until the log is full");
 }
 
 /// A full log refuses, whole, until an active consumer has moved on.
@@ -328,6 +371,7 @@ pub async fn full(tenant: &dyn Tenant) {
     let (mut feed, mut other) = (Feed::new("t", 0), Feed::new("u", 0));
     let active = consumer("active");
     ok(log.register("t", Term(1), &active, &passed(&*log, "t", 0).await)).await;
+    ok(log.register("u", Term(1), &active, &passed(&*log, "u", 0).await)).await;
     ok(log.append(vec![other.batch(1, 1, 2000)])).await;
     let mut appended = 0;
     let refused = loop {
@@ -345,12 +389,12 @@ pub async fn full(tenant: &dyn Tenant) {
         log.append(vec![other.clone().batch(1, 1, 1), feed.clone().batch(1, 9, 1000)]).await,
         Err(Error::Full { .. })
     ));
-    assert_eq!((ok(log.tails("t")).await[0].end.0, ok(log.tails("u")).await[0].end.0), (appended, 1), "nothing was appended");
+    assert_eq!((ok(log.ends("t")).await[0].0, ok(log.ends("u")).await[0].0), (appended, 1), "nothing was appended");
     ok(log.append(vec![feed.clone().batch(1, 0, 0)])).await;
     ok(log.advance("t", &active, &passed(&*log, "t", 2).await)).await;
     ok(log.append(vec![feed.batch(1, 1, 1000)])).await;
     assert_eq!(drain(&*log, "t", 0, 2, 1).await.len() as u64, appended - 1);
-    assert_eq!(first_left(&*log, "u").await, 0, "a topic without a consumer keeps everything");
+    assert_eq!(first_left(&*log, "u").await, 0, "what an active consumer needs stays");
     let huge = tenant.fresh(1000).await;
     ok(huge.open_topic("t", Term(0))).await;
     ok(huge.append(vec![Feed::new("t", 0).batch(1, 1, 5000)])).await;
@@ -366,6 +410,7 @@ pub async fn eviction_of_the_inactive(tenant: &dyn Tenant) {
     let (writer, other) = (consumer("writer"), consumer("other"));
     ok(log.register("parked", Term(1), &writer, &passed(&*log, "parked", 0).await)).await;
     ok(log.set_active("parked", &writer, false)).await;
+    ok(log.register("live", Term(1), &writer, &passed(&*log, "live", 0).await)).await;
     ok(log.register("parked", Term(1), &other, &passed(&*log, "parked", 0).await)).await;
     for _ in 0..5 {
         ok(log.append(vec![parked.batch(1, 1, 1000)])).await;
@@ -380,7 +425,7 @@ pub async fn eviction_of_the_inactive(tenant: &dyn Tenant) {
     }
     assert_eq!(first_left(&*log, "parked").await, 3, "what an active consumer needs stays");
     assert_eq!(drain(&*log, "parked", 0, 3, 1).await.len(), 2);
-    assert_eq!(drain(&*log, "live", 0, 0, 1).await.len(), appended, "a topic without a consumer keeps everything");
+    assert_eq!(drain(&*log, "live", 0, 0, 1).await.len(), appended);
     let before = ok(log.usage()).await;
     ok(log.set_active("parked", &other, false)).await;
     ok(log.append(vec![live.batch(1, 1, 1000)])).await;
@@ -389,6 +434,31 @@ pub async fn eviction_of_the_inactive(tenant: &dyn Tenant) {
     ok(log.set_active("parked", &writer, true)).await;
     let full = log.append(vec![live.clone().batch(1, 1, 1000)]).await;
     assert!(matches!(full, Err(Error::Full { .. })), "a consumer that is active again keeps its records: {full:?}");
+}
+
+/// A topic whose consumers are forgotten fills the log for nobody, neither with what it holds nor with what is still appended to it.
+pub async fn eviction_of_what_nobody_needs(tenant: &dyn Tenant) {
+    let log = tenant.fresh(10_000).await;
+    for topic in ["left", "live"] {
+        ok(log.open_topic(topic, Term(0))).await;
+    }
+    let (mut left, mut live) = (Feed::new("left", 0), Feed::new("live", 0));
+    let writer = consumer("writer");
+    for topic in ["left", "live"] {
+        ok(log.register(topic, Term(1), &writer, &passed(&*log, topic, 0).await)).await;
+    }
+    ok(log.append(vec![live.batch(1, 1, 1000)])).await;
+    for _ in 0..3 {
+        ok(log.append(vec![left.batch(1, 1, 1000)])).await;
+    }
+    ok(log.forget("left", Term(1), std::slice::from_ref(&writer))).await;
+    for _ in 0..20 {
+        ok(log.append(vec![left.batch(1, 1, 1000)])).await;
+    }
+    assert_eq!(ok(log.ends("left")).await[0], LogOffset(23), "whoever appends goes on where it was");
+    assert!(first_left(&*log, "left").await > 3);
+    assert_eq!(drain(&*log, "live", 0, 0, 1).await.len(), 1);
+    assert!(ok(log.usage()).await.bytes <= 10_000);
 }
 
 /// Records, ends, terms, consumers, what was released and how full it is: all is there after closing and opening.
@@ -404,9 +474,9 @@ pub async fn all_of_it_survives_reopening(tenant: &dyn Tenant) {
     }
     ok(log.register("t", Term(4), &consumer("c"), &passed(&*log, "t", 1).await)).await;
     ok(log.set_active("t", &consumer("c"), false)).await;
-    let before = (ok(log.tails("t")).await, ok(log.tails("u")).await, ok(log.usage()).await);
+    let before = (ok(log.tails("t", &[])).await, ok(log.tails("u", &[])).await, ok(log.usage()).await);
     let log = tenant.reopened(log).await;
-    assert_eq!((ok(log.tails("t")).await, ok(log.tails("u")).await, ok(log.usage()).await), before);
+    assert_eq!((ok(log.tails("t", &[])).await, ok(log.tails("u", &[])).await, ok(log.usage()).await), before);
     assert_eq!(first_left(&*log, "t").await, 1);
     let kept: Vec<_> = batches.iter().skip(1).collect();
     assert_same(&drain(&*log, "t", 0, 1, 1).await, &kept, 1);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::change::failure::advice_on_place;
-use crate::change::{CellError, ChangePosition, Failure, LogOffset, Remedy, Term};
+use crate::change::{CellError, ChangePosition, Failure, LogOffset, LogPlace, Remedy, Term};
 
 pub mod chain;
 pub mod codec;
@@ -95,8 +95,8 @@ impl Unpublished {
 pub struct Acknowledged {
     /// The topic.
     pub topic: String,
-    /// The end offset of every partition of the topic after the append.
-    pub ends: Vec<LogOffset>,
+    /// The offset behind the last record of the append in every partition; None where it had no record for it.
+    pub ends: Vec<Option<LogOffset>>,
 }
 
 /// The end of one partition.
@@ -106,6 +106,17 @@ pub struct PartitionTail {
     pub end: LogOffset,
     /// The last record's position and term, if there ever was one (also when it has been released since).
     pub last: Option<(ChangePosition, Term)>,
+    /// Behind the place that was known: where the records of each transaction end, the earliest first. A transaction that is not in the
+    /// log to its end has its last record's place.
+    pub marks: Vec<LogPlace>,
+}
+
+impl PartitionTail {
+    /// The place behind all of it.
+    pub fn place(&self) -> LogPlace {
+        let (last, term) = self.last.map_or((None, Term::default()), |(last, term)| (Some(last), term));
+        LogPlace { offset: self.end, last, term }
+    }
 }
 
 /// One record as it is read.
@@ -170,8 +181,10 @@ pub trait ChangeLog: Send + Sync {
     async fn bytes_from(&self, _topic: &str, _from: LogOffset) -> Result<u64> {
         Ok(0)
     }
-    /// The ends of the topic's partitions.
-    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>>;
+    /// The offsets that the next records of the topic's partitions will get, at least.
+    async fn ends(&self, topic: &str) -> Result<Vec<LogOffset>>;
+    /// The tails of the topic's partitions. What lies behind the places that are `known` (one per partition) is looked through.
+    async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>>;
     /// Records of `[from, until)`, at least one if there is one, about `bytes_max` at most. Empty when `from` has reached the end.
     ///
     /// # Errors
@@ -191,17 +204,22 @@ pub trait ChangeLog: Send + Sync {
     /// An inactive consumer (parked, paused) keeps its records only until the log is full; then they are evicted. A topic or consumer that
     /// is not there is fine.
     async fn set_active(&self, topic: &str, consumer: &Consumer, active: bool) -> Result<()>;
-    /// Forgets consumers; with the last one go the records, which nobody has a claim on any more. A topic that is not there is fine.
+    /// Forgets consumers. What nobody has a claim on any more goes when the log is full. A topic that is not there is fine.
     ///
     /// # Errors
     /// [`Error::Fenced`] when a higher term has opened the topic or appended to it.
     async fn forget(&self, topic: &str, term: Term, consumers: &[Consumer]) -> Result<()>;
-    /// Makes the topic an empty one of this term: its records and consumers go. A topic that is not there is created.
+    /// Nobody has a claim on what the topic holds: a log that keeps records for its consumers alone lets them go. A topic that is not
+    /// there is created. The offsets from which it goes on, as if it had begun there.
     ///
     /// # Errors
     /// [`Error::Fenced`] when a higher term has opened the topic or appended to it: a daemon that slept through its successor's start
     /// does not take its records away.
-    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()>;
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<Vec<LogOffset>>;
+    /// The most bytes that key and value of one record may have together.
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
     /// The highest term that has opened the topic or appended to it; None where there is no such topic.
     async fn topic_term(&self, topic: &str) -> Result<Option<Term>>;
     /// How full the log is.
@@ -284,12 +302,14 @@ pub enum Error {
         source: CellError,
     },
     /// A record that is too large for the log.
-    #[error("topic {topic}, record at {position}: {bytes} bytes are more than the {bytes_max} that the log takes")]
+    #[error("topic {topic}, record at {position} with key {key}: {bytes} bytes are more than the {bytes_max} that the log takes")]
     TooLarge {
         /// The topic.
         topic: String,
         /// The record.
         position: ChangePosition,
+        /// Its key, as far as it is printed.
+        key: String,
         /// Its size.
         bytes: u64,
         /// The limit.
@@ -319,6 +339,29 @@ pub enum Error {
         /// What the store said.
         reason: String,
     },
+}
+
+impl Error {
+    /// A record of a batch is larger than the log takes.
+    pub fn too_large(batch: &AppendBatch, record: &AppendRecord, bytes_max: u64) -> Self {
+        Self::TooLarge {
+            topic: batch.topic.clone(),
+            position: record.position,
+            key: shown_key(batch.bytes.get(record.key.clone()).unwrap_or_default()),
+            bytes: (record.key.len() + record.value.len()) as u64,
+            bytes_max,
+        }
+    }
+}
+
+/// A key as errors print it.
+fn shown_key(key: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    let mut text: String = String::from_utf8_lossy(key).chars().take(SHOWN).collect();
+    if key.len() > text.len() {
+        text.push('…');
+    }
+    text
 }
 
 impl Failure for Error {

@@ -60,7 +60,7 @@ async fn ledger(rooms: &Assembled, state: &TableState) -> Result<Value, Failed> 
         "generation": state.generation,
         "phase": state.phase.to_string(),
         "topic": state.topic,
-        "start_offsets": state.start_offsets,
+        "starts": state.starts,
         "since": since,
         "captured_until": until,
         "since_checkpoint": state.since_checkpoint.as_deref().map(document),

@@ -219,7 +219,7 @@ async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Commi
         rooms.metadata.published(None, &table.source, &table.topic).await.map_err(|error| Failed::from_failure(&error))?;
     let Some((published, ends)) = known else { return Ok(false) };
     let passed = |cut: Cut| cut >= published.position;
-    Ok(passed(point.position) || point.offsets.iter().zip(&ends).all(|(offset, end)| offset >= end))
+    Ok(passed(point.position) || point.offsets.iter().zip(&ends).all(|(offset, end)| *offset >= end.offset))
 }
 
 fn snapshot(table: &TableState, chunks: &[ChunkState]) -> Snapshot {

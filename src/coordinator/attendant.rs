@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::change::{Cut, Failure, LogOffset, Remedy};
+use crate::change::{Cut, Failure, LogPlace, Remedy};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
 use crate::pipeline::load::Load;
 use crate::pipeline::write::{Standing, Write};
@@ -271,11 +271,11 @@ async fn all_seen(mut standings: Vec<watch::Receiver<Standing>>) {
 
 /// Whether every lake table of a table covers `target`: by its own position, or because it has taken all that its topic held below a
 /// `published` that covers it.
-pub fn reached(standings: &[watch::Receiver<Standing>], ends: &[LogOffset], target: Cut) -> bool {
-    let end = ends.first().copied().unwrap_or_default();
+pub fn reached(standings: &[watch::Receiver<Standing>], ends: &[LogPlace], target: Cut) -> bool {
     !standings.is_empty()
         && standings.iter().all(|standing| {
-            let standing = *standing.borrow();
-            standing.seen.is_some_and(|seen| seen >= target || standing.offset >= end)
+            let standing = standing.borrow();
+            let taken = || ends.iter().zip(&standing.offsets).all(|(end, taken)| *taken >= end.offset);
+            standing.seen.is_some_and(|seen| seen >= target || taken())
         })
 }

@@ -120,7 +120,7 @@ async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32)
         }),
         phase: Phase::Pending,
         capture: CaptureState::Wanted,
-        start_offsets: Vec::new(),
+        starts: Vec::new(),
         since_checkpoint: None,
         visible: None,
         plan: None,

@@ -7,7 +7,8 @@ use super::{
     TableState,
 };
 use crate::change::{
-    BinlogPosition, Charset, Column, ColumnType, Cut, Generated, KeyKind, LogOffset, TableName, TableSchema, Term,
+    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, Generated, KeyKind, LogOffset, LogPlace, TableName,
+    TableSchema, Term,
 };
 
 /// An empty store, and processes that open it. Dropping what `open` returned is the death of that process.
@@ -75,7 +76,7 @@ pub fn table(source: &str, name: &TableName, generation: u32) -> TableState {
         schema: Arc::new(schema(name)),
         phase: Phase::Pending,
         capture: CaptureState::Wanted,
-        start_offsets: Vec::new(),
+        starts: Vec::new(),
         since_checkpoint: None,
         visible: None,
         plan: None,
@@ -106,6 +107,13 @@ async fn sources_come_back_as_saved(stand: &dyn Stand) -> Result<()> {
     Ok(())
 }
 
+/// A place in a topic; every other one has a record before it.
+fn place(offset: u64) -> LogPlace {
+    let transaction = BinlogPosition { epoch: 1, file: 2, offset: 4 };
+    let last = (offset % 2 == 1).then_some(ChangePosition { transaction, ordinal: offset });
+    LogPlace { offset: LogOffset(offset), last, term: Term(offset / 2) }
+}
+
 async fn published_and_ends_move_together(stand: &dyn Stand) -> Result<()> {
     let store = stand.open()?;
     let lease = store.acquire("source/shop", "test").await?;
@@ -113,12 +121,12 @@ async fn published_and_ends_move_together(stand: &dyn Stand) -> Result<()> {
     assert!(matches!(early, Err(Error::Storage { .. })), "published belongs to a source that was saved");
     store.save_source(&lease, &source("shop")).await?;
     assert_eq!(store.published(None, "shop", "a").await?, None, "nothing is published at first");
-    let ends = [("a".to_owned(), vec![LogOffset(7), LogOffset(0)]), ("b".to_owned(), vec![LogOffset(1)])];
+    let ends = [("a".to_owned(), vec![place(7), place(0)]), ("b".to_owned(), vec![place(1)])];
     store.save_published(&lease, "shop", "{\"at\":1}", &published(cut(1, 4)), &ends).await?;
     let second = published(Cut(BinlogPosition { epoch: 2, file: 1, offset: 900 }));
-    store.save_published(&lease, "shop", "{\"at\":2}", &second, &[("b".to_owned(), vec![LogOffset(5)])]).await?;
-    assert_eq!(store.published(None, "shop", "a").await?, Some((second.clone(), vec![LogOffset(7), LogOffset(0)])));
-    assert_eq!(store.published(None, "shop", "b").await?, Some((second.clone(), vec![LogOffset(5)])));
+    store.save_published(&lease, "shop", "{\"at\":2}", &second, &[("b".to_owned(), vec![place(5)])]).await?;
+    assert_eq!(store.published(None, "shop", "a").await?, Some((second.clone(), vec![place(7), place(0)])));
+    assert_eq!(store.published(None, "shop", "b").await?, Some((second.clone(), vec![place(5)])));
     assert_eq!(store.published(None, "shop", "c").await?, Some((second.clone(), Vec::new())), "a silent topic has no ends");
     let state = SourceState { checkpoint: Some("{\"at\":2}".to_owned()), published: Some(second), epoch: 2, ..source("shop") };
     assert_eq!(store.source("shop").await?, Some(state), "the checkpoint moves with published, the epoch follows it");
@@ -142,7 +150,7 @@ async fn tables_show_their_newest_generation(stand: &dyn Stand) -> Result<()> {
         schema: Arc::new(wider),
         mode: "both".to_owned(),
         layout_single: true,
-        start_offsets: vec![LogOffset(9), LogOffset(u64::from(u32::MAX) * 4)],
+        starts: vec![place(9), place(u64::from(u32::MAX) * 4)],
         since_checkpoint: Some("{\"s\":1}".to_owned()),
         visible: Some("{\"v\":1}".to_owned()),
         plan: Some("{\"p\":1}".to_owned()),
@@ -221,13 +229,13 @@ async fn a_removed_generation_takes_its_chunks_along(stand: &dyn Stand) -> Resul
         store.save_chunks(&lease, &table("shop", &name, generation), &[chunk(0, 1)], true).await?;
     }
     let topic = table("shop", &name, 1).topic;
-    let ends = [(topic.clone(), vec![LogOffset(50)]), ("other".to_owned(), vec![LogOffset(1)])];
+    let ends = [(topic.clone(), vec![place(50)]), ("other".to_owned(), vec![place(1)])];
     store.save_published(&lease, "shop", "{}", &published(cut(1, 4)), &ends).await?;
     store.remove_table(&lease, "shop", &name, 1).await?;
     store.remove_table(&lease, "shop", &name, 1).await?;
     assert_eq!(store.chunks("shop", &name, 1).await?, []);
     assert_eq!(store.chunks("shop", &name, 2).await?, [chunk(0, 1)], "the other generation keeps its own");
-    assert_eq!(store.published(None, "shop", &topic).await?, Some((published(cut(1, 4)), vec![LogOffset(50)])));
+    assert_eq!(store.published(None, "shop", &topic).await?, Some((published(cut(1, 4)), vec![place(50)])));
     store.remove_table(&lease, "shop", &name, 2).await?;
     assert_eq!(store.tables("shop").await?, []);
     assert_eq!(
@@ -235,7 +243,7 @@ async fn a_removed_generation_takes_its_chunks_along(stand: &dyn Stand) -> Resul
         Some((published(cut(1, 4)), Vec::new())),
         "ends go with the last generation that used the topic"
     );
-    assert_eq!(store.published(None, "shop", "other").await?.map(|(_, ends)| ends), Some(vec![LogOffset(1)]));
+    assert_eq!(store.published(None, "shop", "other").await?.map(|(_, ends)| ends), Some(vec![place(1)]));
     Ok(())
 }
 

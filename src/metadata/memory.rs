@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::{
     ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
 };
-use crate::change::{LogOffset, TableName, Term};
+use crate::change::{LogPlace, TableName, Term};
 use crate::trial::{Mistake, planted};
 
 /// What is to go wrong.
@@ -46,7 +46,7 @@ type TableKey = (String, TableName, u32);
 struct Saved {
     terms: BTreeMap<String, Term>,
     sources: BTreeMap<String, SourceState>,
-    ends: BTreeMap<(String, String), Vec<LogOffset>>,
+    ends: BTreeMap<(String, String), Vec<LogPlace>>,
     tables: BTreeMap<TableKey, TableState>,
     chunks: BTreeMap<TableKey, BTreeMap<u64, ChunkState>>,
     troubles: BTreeMap<TableKey, Parked>,
@@ -285,7 +285,7 @@ impl Metadata for MemoryMetadata {
         source: &str,
         checkpoint: &str,
         published: &Published,
-        ends: &[(String, Vec<LogOffset>)],
+        ends: &[(String, Vec<LogPlace>)],
     ) -> Result<()> {
         self.write("save_published", lease, |state| {
             let Some(known) = state.sources.get_mut(source) else {
@@ -301,7 +301,7 @@ impl Metadata for MemoryMetadata {
         })
     }
 
-    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>> {
         self.look("published", |state| {
             lease.map_or(Ok(()), |lease| state.check(lease))?;
             let published = state.sources.get(source).and_then(|source| source.published.clone());

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::change::failure::advice_on_place;
-use crate::change::{Cut, Failure, LogOffset, Remedy, TableName, TableSchema, Term};
+use crate::change::{Cut, Failure, LogPlace, Remedy, TableName, TableSchema, Term};
 
 pub mod contract;
 pub mod memory;
@@ -139,8 +139,8 @@ pub struct TableState {
     pub phase: Phase,
     /// Whether the tailer captures it.
     pub capture: CaptureState,
-    /// End offsets of the topic's partitions when `since` was taken: where this generation's records start.
-    pub start_offsets: Vec<LogOffset>,
+    /// The places of the topic's partitions when `since` was taken: where this generation's records start.
+    pub starts: Vec<LogPlace>,
     /// The checkpoint at `since` (JSON of the source room): what must be visible before the first chunk is read.
     pub since_checkpoint: Option<String>,
     /// How the server showed all of `since` (JSON of the source room); None until it did.
@@ -228,20 +228,20 @@ pub trait Metadata: Send + Sync {
     async fn source(&self, name: &str) -> Result<Option<SourceState>>;
     /// Saves a source.
     async fn save_source(&self, lease: &Lease, state: &SourceState) -> Result<()>;
-    /// Saves the checkpoint with `published`, and the end offsets of the topics that were appended to, in one transaction.
+    /// Saves the checkpoint with `published`, and the ends of the topics that were appended to, in one transaction.
     async fn save_published(
         &self,
         lease: &Lease,
         source: &str,
         checkpoint: &str,
         published: &Published,
-        ends: &[(String, Vec<LogOffset>)],
+        ends: &[(String, Vec<LogPlace>)],
     ) -> Result<()>;
     /// `published` and the topic's ends as of it, read in one transaction. Ends are empty for a topic that never got a record.
     ///
     /// Whoever writes by it names its lease, and is refused once it was overtaken: `published` speaks of the tables that its own daemon
     /// captured. A successor whose list lacks a table moves it on past changes of that table that nobody took.
-    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>>;
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>>;
     /// The newest generation of every table of a source (and an older one while it is still being read: see [`Metadata::generations`]).
     async fn tables(&self, source: &str) -> Result<Vec<TableState>>;
     /// All generations of one table, oldest first.

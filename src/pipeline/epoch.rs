@@ -4,7 +4,8 @@
 //! handoff before is exact and goes on; one that had not gets a new generation, read on the new server from the beginning. One that was
 //! paused or parked on the way stays so, and is read anew when it goes on.
 
-use crate::change::{BinlogPosition, Cut, LogOffset};
+use crate::change::{BinlogPosition, Cut, LogPlace};
+use crate::changelog::PartitionTail;
 use crate::metadata::{CaptureState, Phase, TableState};
 use crate::source::Checkpoint;
 use crate::trial::{Mistake, planted};
@@ -18,7 +19,7 @@ async fn next_generation(rooms: &Rooms, state: &TableState) -> Result<TableState
         generation: state.generation.max(past.generation) + 1,
         phase: Phase::Pending,
         capture: CaptureState::Wanted,
-        start_offsets: Vec::new(),
+        starts: Vec::new(),
         since_checkpoint: None,
         visible: None,
         plan: None,
@@ -55,16 +56,18 @@ pub async fn crossed(rooms: &Rooms, ledger: &Ledger, published: Option<Cut>) -> 
 /// appended and never published: the new history sends it again, at other positions, if it has it at all. It lies below these ends, and
 /// writers leave it out ([`Histories::is_left_over`]). The topics are this daemon's from here on: a late append of another one would lie
 /// above these ends.
-pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<LogOffset>)>> {
-    let mut ends: Vec<(String, Vec<LogOffset>)> = Vec::new();
+pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<LogPlace>)>> {
+    let mut ends: Vec<(String, Vec<LogPlace>)> = Vec::new();
     for state in ledger.all().await {
         let known = ends.iter().any(|(topic, _)| *topic == state.topic);
         if known || !matches!(state.capture, CaptureState::On { .. }) {
             continue;
         }
         rooms.changelog.open_topic(&state.topic, ledger.lease().term).await?;
-        let tails = rooms.changelog.tails(&state.topic).await?;
-        ends.push((state.topic.clone(), tails.iter().map(|tail| tail.end).collect()));
+        let known = rooms.metadata.published(Some(ledger.lease()), ledger.source_name(), &state.topic).await?;
+        let known = known.map(|(_, ends)| ends).unwrap_or_default();
+        let tails = rooms.changelog.tails(&state.topic, &known).await?;
+        ends.push((state.topic.clone(), tails.iter().map(PartitionTail::place).collect()));
     }
     Ok(ends)
 }

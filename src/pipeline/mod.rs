@@ -20,6 +20,7 @@ pub mod past;
 pub mod record_flow;
 pub mod tail;
 pub mod targets;
+mod topic_reader;
 pub mod write;
 
 pub use board::Board;

@@ -4,19 +4,18 @@
 //! recognised by their position and left out, so the topic has neither a hole nor a repetition: positions are strictly rising, the
 //! binlog is the same, and the ordinal counts this table's records alone.
 //!
-//! The end offset that stands beside `published` counts exactly the records below it: it starts at the saved end and grows with every
-//! record that passes, appended or recognised. The log's own end may lie further on (what a predecessor appended and nobody published
-//! yet); a writer that read up to there would take changes behind the position that its commit names.
+//! The places that stand beside `published` count exactly the records below it ([`Links`]): they start at the saved ones and move with
+//! every transaction that passes, appended or recognised.
 
 use std::sync::Arc;
 
-use crate::change::{BinlogPosition, LogOffset, Operation, TableSchema, Term};
+use crate::change::{BinlogPosition, LogOffset, LogPlace, Operation, TableSchema, Term};
 use crate::changelog::chain::Links;
 use crate::changelog::codec::{Encoder, TransactionInfo};
-use crate::changelog::{AppendBatch, PartitionTail};
+use crate::changelog::{self, AppendBatch, AppendRecord, PartitionTail};
 use crate::source::TransactionBody;
 
-use super::{Error, Result};
+use super::Result;
 
 /// The open batch of one topic.
 pub(super) struct RecordFlow {
@@ -26,29 +25,30 @@ pub(super) struct RecordFlow {
     transaction: BinlogPosition,
     ordinal: u64,
     schema: Arc<TableSchema>,
-    end: u64,
-    saved_end: u64,
+    saved: Vec<LogPlace>,
+    record_bytes_max: u64,
 }
 
 impl RecordFlow {
-    /// Goes on behind what the topic holds.
+    /// Goes on behind what the topic holds; so far it has passed up to `places`.
     pub(super) fn new(
         source: &str,
         schema: Arc<TableSchema>,
         topic: &str,
         term: Term,
-        tails: &[PartitionTail],
-        published_end: LogOffset,
+        (tails, places): (&[PartitionTail], &[LogPlace]),
+        record_bytes_max: u64,
     ) -> Self {
+        let links = Links::new(tails, places);
         Self {
             encoder: Encoder::new(&schema, source),
             batch: AppendBatch { topic: topic.to_owned(), term, ..AppendBatch::default() },
-            links: Links::new(tails),
+            saved: links.places(),
+            links,
             transaction: BinlogPosition::default(),
             ordinal: 0,
             schema,
-            end: published_end.0,
-            saved_end: published_end.0,
+            record_bytes_max,
         }
     }
 
@@ -57,28 +57,24 @@ impl RecordFlow {
         &self.batch.topic
     }
 
-    /// The topic's end as of the last record that passed.
-    pub(super) fn end(&self) -> LogOffset {
-        LogOffset(self.end)
+    /// The topic's places as of the last record that passed. Exact when nothing waits to be appended, at the end of a transaction.
+    pub(super) fn places(&self) -> Vec<LogPlace> {
+        self.links.places()
     }
 
-    /// The topic's end as of the last record that passed, if it has moved since it was last asked for.
-    pub(super) fn moved(&mut self) -> Option<(String, Vec<LogOffset>)> {
-        let moved = self.end != self.saved_end;
-        self.saved_end = self.end;
-        moved.then(|| (self.batch.topic.clone(), vec![LogOffset(self.end)]))
-    }
-
-    /// Compares the acknowledged end with the records that passed: a difference means that someone else writes the topic.
-    pub(super) fn acknowledged(&self, end: LogOffset) -> Result<()> {
-        if end.0 == self.end {
-            return Ok(());
+    /// The topic's places, if they have moved since they were last asked for.
+    pub(super) fn moved(&mut self) -> Option<(String, Vec<LogPlace>)> {
+        let places = self.links.places();
+        if places == self.saved {
+            return None;
         }
-        Err(Error::Table {
-            table: self.schema.name.clone(),
-            reason: format!("topic {} ends at offset {end} where {} was expected", self.batch.topic, self.end),
-            remedy: "another program writes this topic: stop it, then run `binlake rebuild` for the table".to_owned(),
-        })
+        self.saved.clone_from(&places);
+        Some((self.batch.topic.clone(), places))
+    }
+
+    /// All that was taken so far is in the log, up to these offsets.
+    pub(super) fn acknowledged(&mut self, ends: &[Option<LogOffset>]) {
+        self.links.acknowledged(ends, self.batch.term);
     }
 
     /// Bytes waiting to be appended.
@@ -109,16 +105,28 @@ impl RecordFlow {
             return Ok(false);
         }
         let ordinal = self.ordinal(at);
-        let used = self.encoder.finish(at, ordinal, &mut self.links, &mut self.batch)?;
-        self.pass(used);
+        let known = self.batch.records.len();
+        self.ordinal += self.encoder.finish(at, ordinal, &mut self.links, &mut self.batch)?;
+        self.check_size(known)?;
         Ok(true)
+    }
+
+    /// A record that the log does not take parks its table before it is sent, and leaves the batch as it was.
+    fn check_size(&mut self, known: usize) -> Result<()> {
+        let is_too_large = |record: &AppendRecord| (record.key.len() + record.value.len()) as u64 > self.record_bytes_max;
+        let mut new = self.batch.records.iter().skip(known);
+        let first = new.clone().next().map(|record| record.key.start);
+        let Some(record) = new.find(|record| is_too_large(record)) else { return Ok(()) };
+        let error = changelog::Error::too_large(&self.batch, record, self.record_bytes_max);
+        self.batch.records.truncate(known);
+        self.batch.bytes.truncate(first.unwrap_or_default());
+        Err(error.into())
     }
 
     /// Adds a truncate or schema record.
     pub(super) fn statement(&mut self, operation: Operation, statement: &str, at: &TransactionInfo<'_>) -> Result<()> {
         let ordinal = self.ordinal(at);
-        let used = self.encoder.statement(operation, statement, (at, ordinal), &mut self.links, &mut self.batch)?;
-        self.pass(used);
+        self.ordinal += self.encoder.statement(operation, statement, (at, ordinal), &mut self.links, &mut self.batch)?;
         Ok(())
     }
 
@@ -128,10 +136,5 @@ impl RecordFlow {
             self.ordinal = 0;
         }
         self.ordinal
-    }
-
-    fn pass(&mut self, records: u64) {
-        self.ordinal += records;
-        self.end += records;
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{BinlogPosition, Cut, LogOffset, Operation, TableName};
+use crate::change::{BinlogPosition, Cut, LogOffset, LogPlace, Operation, TableName};
 use crate::changelog::chain::{ChainCheck, Verdict};
 use crate::changelog::codec::Decoder;
 use crate::changelog::{self, Consumer, Record};
@@ -26,6 +26,7 @@ use crate::trial::{self, Mistake, at, planted};
 
 use super::board::SharedBoard;
 use super::epoch::Histories;
+use super::topic_reader::{Filled, TopicReader};
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
 
 /// Limits of the writers of a source.
@@ -67,19 +68,20 @@ pub struct Write {
 }
 
 /// Where a lake table stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// The position that readers see; None before the first publication.
     pub seen: Option<Cut>,
-    /// The offset behind the last record taken.
-    pub offset: LogOffset,
+    /// The offset behind the last record taken, per partition.
+    pub offsets: Vec<LogOffset>,
 }
 
 /// One run of a writer.
 struct Writing {
     write: Write,
     table: Box<dyn TableWriter>,
-    chain: ChainCheck,
+    /// Of each partition.
+    chains: Vec<ChainCheck>,
     decoder: Decoder,
     consumer: Consumer,
     topic: String,
@@ -88,23 +90,32 @@ struct Writing {
     handoff: Cut,
     committed_at: Instant,
     maintained_at: Instant,
-    /// The end up to which the topic holds nothing that may be taken.
-    barren: Option<LogOffset>,
+    /// The ends up to which the topic holds nothing that may be taken.
+    barren: Option<Vec<LogOffset>>,
     /// The source's earlier histories, as of the last look at what may be taken.
     histories: Histories,
 }
 
-/// What a batch may take: everything below `position`, which lies in `[from, end)`.
+/// What a batch may take: everything below `position`, which lies between the offsets `from` and `ends` of each partition.
 struct Range {
-    from: LogOffset,
-    end: LogOffset,
+    from: Vec<LogOffset>,
+    ends: Vec<LogOffset>,
     position: Cut,
     published: Published,
 }
 
+/// What a batch has taken so far.
+#[derive(Default)]
+struct SoFar {
+    /// The transaction of the last record.
+    transaction: Option<BinlogPosition>,
+    bytes: u64,
+    records: u64,
+}
+
 /// How far a batch got.
 struct Taken {
-    offset: LogOffset,
+    offsets: Vec<LogOffset>,
     position: Cut,
     gtid: Option<String>,
     source_time_us: i64,
@@ -193,9 +204,8 @@ impl Writing {
             adopt(&write, &state, table.as_mut(), since, handoff).await?;
         }
         check_log(&write, &state, table.committed().point.as_ref(), since).await?;
-        let last = table.committed().point.as_ref().and_then(|point| point.last.first().copied().flatten());
         let writing = Self {
-            chain: ChainCheck::new(state.topic.clone(), 0, last),
+            chains: chains(&state, table.committed().point.as_ref()),
             decoder: Decoder::new(&state.schema, state.topic.clone()),
             consumer: targets::consumer(&write.spec),
             topic: state.topic.clone(),
@@ -233,7 +243,7 @@ impl Writing {
 
     /// What may be taken now: `published` and the topic's end beside it come from one transaction.
     async fn range(&mut self) -> Result<Range> {
-        let from = self.point()?.offsets.first().copied().unwrap_or_default();
+        let from = self.point()?.offsets.clone();
         // Read first: what is exact stays so within an epoch.
         self.histories = Histories::read(&self.write.rooms, &self.source).await?;
         let lease = Some(self.write.ledger.lease());
@@ -242,23 +252,24 @@ impl Writing {
         let known = published().await?;
         let Some((published, ends)) = known.map(|(published, ends)| (published, early.map_or(ends, |(_, ends)| ends))) else {
             let published = Published { position: self.point()?.position, file_name: String::new(), source_time_us: 0 };
-            return Ok(Range { from, end: from, position: published.position, published });
+            return Ok(Range { ends: from.clone(), from, position: published.position, published });
         };
         if !self.histories.is_exact_at(published.position) {
-            return Ok(Range { from, end: from, position: self.point()?.position, published });
+            return Ok(Range { ends: from.clone(), from, position: self.point()?.position, published });
         }
         let until = match self.write.state().await?.capture {
             CaptureState::Ended { until, .. } => until,
             CaptureState::On { .. } | CaptureState::Wanted => published.position,
         };
-        let end = ends.first().copied().unwrap_or(from).max(from);
-        Ok(Range { from, end, position: published.position.min(until), published })
+        let published_end = |number: usize| ends.get(number).map(|end| end.offset).unwrap_or_default();
+        let ends = from.iter().enumerate().map(|(number, from)| published_end(number).max(*from)).collect();
+        Ok(Range { from, ends, position: published.position.min(until), published })
     }
 
     /// When the next commit is due; None when there is nothing to commit.
     fn due(&self, range: &Range) -> Option<Instant> {
         let point = self.point().ok()?;
-        let waiting = if self.barren == Some(range.end) { 0 } else { range.end.0 - range.from.0 };
+        let waiting = if self.barren.as_ref() == Some(&range.ends) { 0 } else { between(&range.from, &range.ends) };
         let first_publication = !point.publish && range.position >= self.handoff;
         if (waiting == 0 || range.position <= point.position) && !first_publication {
             return None;
@@ -274,21 +285,21 @@ impl Writing {
         let started = Instant::now();
         let taken = self.take(&range, cancel).await?;
         let Some(taken) = taken else { return Ok(false) };
-        let records = taken.offset.0 - range.from.0;
+        let records = between(&range.from, &taken.offsets);
         let before = self.point()?.clone();
         let publish = before.publish || taken.position >= self.handoff;
         let changes = self.table.buffered_changes();
         let point = CommitPoint {
             position: taken.position,
-            offsets: vec![taken.offset],
-            last: vec![self.chain.last()],
+            offsets: taken.offsets.clone(),
+            last: self.chains.iter().map(ChainCheck::last).collect(),
             gtid: taken.gtid.or(before.gtid),
             file_name: taken.file_name,
             source_time_us: taken.source_time_us.max(before.source_time_us),
             publish,
         };
         if records == 0 && publish == before.publish {
-            self.barren = Some(range.end);
+            self.barren = Some(range.ends);
             return Ok(true);
         }
         if planted(Mistake::OffsetsApartFromData) {
@@ -298,7 +309,7 @@ impl Writing {
         trial::point(at::BEFORE_RELEASE);
         self.committed_at = Instant::now();
         self.write.ledger.works(&self.write.key).await?;
-        self.write.rooms.changelog.advance(&self.topic, &self.consumer, &[taken.offset]).await?;
+        self.write.rooms.changelog.advance(&self.topic, &self.consumer, &taken.offsets).await?;
         self.tell()?;
         tracing::debug!(
             table = %self.write.spec.name, seq = self.table.committed().seq, position = %taken.position, changes,
@@ -309,72 +320,92 @@ impl Writing {
 
     async fn take(&mut self, range: &Range, cancel: &CancellationToken) -> Result<Option<Taken>> {
         let mut taken = Taken {
-            offset: range.from,
+            offsets: Vec::new(),
             position: range.position,
             gtid: None,
             source_time_us: 0,
             file_name: range.published.file_name.clone(),
             record_file: range.published.file_name.clone(),
         };
-        let mut transaction: Option<BinlogPosition> = None;
-        let (mut bytes, mut records) = (0_u64, 0_u64);
-        while taken.offset < range.end {
+        let (changelog, topic) = (Arc::clone(&self.write.rooms.changelog), self.topic.clone());
+        let offsets = (range.from.as_slice(), range.ends.as_slice());
+        let mut reader = TopicReader::new(&*changelog, &topic, offsets, self.write.limits.read_bytes);
+        let mut so_far = SoFar::default();
+        loop {
             if cancel.is_cancelled() {
                 return Ok(None);
             }
-            let block =
-                self.write.rooms.changelog.read(&self.topic, 0, taken.offset, range.end, self.write.limits.read_bytes).await?;
-            if block.is_empty() {
-                return Err(self.table_error(
-                    &format!("topic {} has no record at offset {} below its end {}", self.topic, taken.offset, range.end),
-                    "the change log was changed from outside: run `binlake rebuild` for it",
-                ));
-            }
-            for record in &block {
-                let start = record.position.transaction;
-                if self.histories.is_left_over(start) {
-                    self.leave_out(record, &mut taken)?;
-                    continue;
+            match reader.fill().await? {
+                Filled::Yes => {}
+                Filled::AtEnd => break,
+                Filled::Gap(partition, offset) => {
+                    return Err(self.table_error(
+                        &format!("topic {topic}[{partition}] has no record at offset {offset}, which is published"),
+                        "the change log was changed from outside: run `binlake rebuild` for it",
+                    ));
                 }
-                let other = transaction.is_some_and(|transaction| transaction != start || planted(Mistake::HalfTransaction));
-                let full = bytes >= self.write.limits.bytes || records >= self.write.limits.rows;
-                if start >= range.position.0 || (other && full) {
-                    taken.position = Cut(start).min(range.position);
-                    taken.file_name = std::mem::take(&mut taken.record_file);
-                    return Ok(Some(taken));
-                }
-                self.record(record, &mut taken)?;
-                transaction = Some(start);
-                bytes += record.value.len() as u64;
-                records += 1;
             }
-            // A huge row is in the batch by now: it is not kept in its record as well.
-            drop(block);
+            if !self.records(range, &mut reader, &mut taken, &mut so_far)? {
+                break;
+            }
             self.table.relieve().await?;
         }
+        taken.offsets = reader.offsets();
         Ok(Some(taken))
     }
 
+    /// Takes the records that were fetched; false when the batch ends before the next one.
+    fn records(&mut self, range: &Range, reader: &mut TopicReader<'_>, taken: &mut Taken, so_far: &mut SoFar) -> Result<bool> {
+        while let Some((partition, record)) = reader.head() {
+            let start = record.position.transaction;
+            if self.histories.is_left_over(start) {
+                self.leave_out(partition, record)?;
+                reader.pass(partition);
+                continue;
+            }
+            // Before anything is decided by its position: a late record stands behind later ones.
+            let verdict = self.chain(partition)?.verdict(record)?;
+            if verdict == Verdict::Take {
+                let other =
+                    so_far.transaction.is_some_and(|transaction| transaction != start || planted(Mistake::HalfTransaction));
+                let full = so_far.bytes >= self.write.limits.bytes || so_far.records >= self.write.limits.rows;
+                if start >= range.position.0 || (other && full) {
+                    taken.position = Cut(start).min(range.position);
+                    taken.file_name = std::mem::take(&mut taken.record_file);
+                    return Ok(false);
+                }
+                self.record(partition, record, taken)?;
+                so_far.transaction = Some(start);
+                so_far.bytes += record.value.len() as u64;
+                so_far.records += 1;
+            }
+            if let Verdict::Drop(reason) = verdict {
+                tracing::warn!(
+                    topic = %self.topic, partition, offset = %record.offset, position = %record.position, ?reason, "record left out"
+                );
+            }
+            self.chain(partition)?.pass(record, verdict);
+            reader.pass(partition);
+        }
+        Ok(true)
+    }
+
+    fn chain(&mut self, partition: usize) -> Result<&mut ChainCheck> {
+        let missing = || changelog::Error::Missing { topic: self.topic.clone(), partition: u32::try_from(partition).ok() };
+        Ok(self.chains.get_mut(partition).ok_or_else(missing)?)
+    }
+
     /// A record of a history that was left before it was published: it is part of the chain, and of nothing else.
-    fn leave_out(&mut self, record: &Record, taken: &mut Taken) -> Result<()> {
-        taken.offset = LogOffset(record.offset.0 + 1);
-        self.chain.check(record)?;
+    fn leave_out(&mut self, partition: usize, record: &Record) -> Result<()> {
+        self.chain(partition)?.check(record)?;
         tracing::warn!(
-            topic = %self.topic, offset = %record.offset, position = %record.position,
+            topic = %self.topic, partition, offset = %record.offset, position = %record.position,
             "record left out: the history it is of was left before it was published"
         );
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, taken: &mut Taken) -> Result<()> {
-        taken.offset = LogOffset(record.offset.0 + 1);
-        match self.chain.check(record)? {
-            Verdict::Take => {}
-            Verdict::Drop(reason) => {
-                tracing::warn!(topic = %self.topic, offset = %record.offset, position = %record.position, ?reason, "record left out");
-                return Ok(());
-            }
-        }
+    fn record(&mut self, partition: usize, record: &Record, taken: &mut Taken) -> Result<()> {
         // Before this generation's `since`: an older one took it.
         if self.since.covers(record.position.transaction) {
             return Ok(());
@@ -385,7 +416,7 @@ impl Writing {
                 "run `binlake rebuild` for it",
             ));
         }
-        let mut decoded = self.decoder.decode(0, record)?;
+        let mut decoded = self.decoder.decode(u32::try_from(partition).unwrap_or(u32::MAX), record)?;
         // Nothing of it is copied but what a commit needs of its last record.
         let head = decoded.head;
         if head.gtid.is_some() {
@@ -412,8 +443,7 @@ impl Writing {
     fn tell(&self) -> Result<()> {
         let point = self.point()?;
         let seen = point.publish.then_some(point.position);
-        let offset = point.offsets.first().copied().unwrap_or_default();
-        self.write.standing.send_replace(Standing { seen, offset });
+        self.write.standing.send_replace(Standing { seen, offsets: point.offsets.clone() });
         Ok(())
     }
 
@@ -452,23 +482,42 @@ async fn check_log(write: &Write, state: &TableState, point: Option<&CommitPoint
     }
     // Before the log's own end is asked for: it grows, and what is published has been appended.
     let published = write.rooms.metadata.published(Some(write.ledger.lease()), &write.spec.source, &state.topic).await?;
-    let published = published.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
-    let end = match write.rooms.changelog.tails(&state.topic).await {
-        Ok(tails) => tails.first().map(|tail| tail.end).unwrap_or_default(),
-        Err(changelog::Error::Missing { .. }) => LogOffset::default(),
+    let published = published.map(|(_, ends)| ends).unwrap_or_default();
+    let ends = match write.rooms.changelog.ends(&state.topic).await {
+        Ok(ends) => ends,
+        Err(changelog::Error::Missing { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let taken = point.offsets.first().copied().unwrap_or_default();
-    let (needed, of) =
-        if taken >= published { (taken, "the lake has taken it") } else { (published, "it was filled and published") };
-    if end < needed {
-        let reason = format!(
-            "topic {} ends at offset {end}, though {of} up to {needed} (position {}): the change log was lost, or replaced by an older one",
-            state.topic, point.position
-        );
-        return Err(found(reason));
+    for (number, taken) in point.offsets.iter().enumerate() {
+        let end = ends.get(number).copied().unwrap_or_default();
+        let published = published.get(number).map(|place| place.offset).unwrap_or_default();
+        let (needed, of) =
+            if *taken >= published { (*taken, "the lake has taken it") } else { (published, "it was filled and published") };
+        if end < needed {
+            return Err(found(format!(
+                "topic {} ends at offset {end}, though {of} up to {needed} (position {}): the change log was lost, or replaced by an \
+                 older one",
+                state.topic, point.position
+            )));
+        }
     }
     Ok(())
+}
+
+/// The records of each partition go on where the last commit has taken them, or where the generation's begin. A record of a tailer that
+/// had been overtaken before that is late whatever it follows.
+fn chains(state: &TableState, point: Option<&CommitPoint>) -> Vec<ChainCheck> {
+    let chain = |(number, start): (usize, &LogPlace)| {
+        let taken = point.and_then(|point| point.last.get(number).copied().flatten());
+        let place = taken.map_or(*start, |(last, term)| LogPlace { last: Some(last), term: term.max(start.term), ..*start });
+        ChainCheck::new(state.topic.clone(), u32::try_from(number).unwrap_or(u32::MAX), &place)
+    };
+    state.starts.iter().enumerate().map(chain).collect()
+}
+
+/// How many offsets lie between two rows of them.
+fn between(from: &[LogOffset], ends: &[LogOffset]) -> u64 {
+    from.iter().zip(ends).map(|(from, end)| end.0 - from.0).sum()
 }
 
 /// Makes the snapshot the table's content. Its position is `since`: a snapshot row is the oldest there is.
@@ -487,8 +536,8 @@ async fn adopt(write: &Write, state: &TableState, table: &mut dyn TableWriter, s
         state.since_checkpoint.as_deref().map(|text| read_document("checkpoint", &state.table, text)).transpose()?;
     let point = CommitPoint {
         position: since,
-        offsets: state.start_offsets.clone(),
-        last: vec![None; state.start_offsets.len()],
+        offsets: state.starts.iter().map(|start| start.offset).collect(),
+        last: state.starts.iter().map(|start| start.last.map(|last| (last, start.term))).collect(),
         gtid: None,
         file_name: since_checkpoint.map(|checkpoint| checkpoint.file_name).unwrap_or_default(),
         source_time_us: 0,

@@ -57,6 +57,8 @@ pub enum Mistake {
     KeyUpdateRepeated,
     /// A restarted tailer appends neither half of a primary-key update of which the topic holds the first.
     KeyUpdateLeftOut,
+    /// All that the topic holds when the tailer opens it counts as published.
+    TailAsPublished,
     /// A writer reads the topic's ends first and `published` later.
     EndsBeforePublished,
     /// A batch is cut inside a transaction.
@@ -77,7 +79,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// Every mistake there is.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::LoadBeforeVisible,
         Self::XaPreparedBeforeSince,
         Self::ChunkBoundsInNeither,
@@ -92,6 +94,7 @@ impl Mistake {
         Self::ReplayNotRecognised,
         Self::KeyUpdateRepeated,
         Self::KeyUpdateLeftOut,
+        Self::TailAsPublished,
         Self::EndsBeforePublished,
         Self::HalfTransaction,
         Self::OffsetsApartFromData,

@@ -18,6 +18,8 @@ pub(crate) const EXPECTED: &[&str] = &[
     "fault: refused",
     "fault: answer lost",
     "fault: half of a batch",
+    "fault: late append",
+    "late append landed",
     "fault: killed before a step",
     "fault: killed behind a step",
     "fault: done after all gave up",

@@ -45,6 +45,8 @@ pub(crate) struct World {
     single: bool,
     /// Whether the change log takes half of a batch.
     halves: bool,
+    /// Whether it is one like Kafka, which refuses nothing and takes appends that come late.
+    kafka: bool,
     daemons: Vec<Daemon>,
     lives: u32,
     paused: BTreeSet<TableName>,
@@ -69,6 +71,11 @@ impl World {
         let shore = Arc::new(Shore::new(scene.chance(0.5)));
         let single = scene.chance(0.1);
         let halves = scene.chance(0.9);
+        let kafka = scene.chance(0.4);
+        let partitions = if kafka { scene.between(1, 4) as u32 } else { 1 };
+        if kafka {
+            scene.coverage.count("change log like Kafka");
+        }
         scene.oracle.history = History::new(&server.flushed_end().server_uuid);
         scene.oracle.file_bytes = limits.lake.file_bytes;
         scene.oracle.retention_min_ms = limits.lake.retention.min.as_millis() as u64;
@@ -78,8 +85,10 @@ impl World {
         let load = Arc::new(Load::new(&server, gtids));
         FIRST.iter().for_each(|name| load.create(stage, name));
         Self {
-            log: MemoryLog::new(1, limits.log_bytes).with_rules(Rules { atomic: !halves, refuses: true }),
+            log: MemoryLog::new(partitions, if kafka { u64::MAX } else { limits.log_bytes })
+                .with_rules(Rules { atomic: !halves && !kafka, refuses: !kafka }),
             halves,
+            kafka,
             stage: stage.clone(),
             limits,
             clock,
@@ -118,7 +127,12 @@ impl World {
         let store = Arc::new(LifeStore { life: life.clone(), shore: Arc::clone(&self.shore) });
         let rooms = Rooms {
             source: Arc::new(LifeSource { life: life.clone(), inner: source, load: Arc::clone(&self.load) }),
-            changelog: Arc::new(LifeLog { life: life.clone(), inner: self.log.clone(), halves: self.halves }),
+            changelog: Arc::new(LifeLog {
+                life: life.clone(),
+                inner: self.log.clone(),
+                halves: self.halves || self.kafka,
+                late: self.kafka,
+            }),
             lake: Arc::new(ObjectLake::over(Arc::clone(&store) as _, store, self.limits.lake.clone())),
             metadata: Arc::new(LifeMetadata { life: life.clone(), inner: self.metadata.rival() }),
             clock: Arc::clone(&self.clock),
@@ -172,6 +186,7 @@ impl World {
             self.load.transaction(&self.stage);
         }
         self.misfortune().await;
+        self.land(0.3);
         let rest = self.stage.scene().between(1, 500);
         tokio::select! {
             biased;
@@ -202,6 +217,16 @@ impl World {
             daemon.life.wake();
             self.stage.scene().coverage.count("fault: hung and woke");
             self.stage.stepped(daemon.life.number, "wakes", &format_args!(""));
+        }
+    }
+
+    /// Appends that are on their way arrive, each with this chance.
+    fn land(&self, chance: f64) {
+        for id in self.log.in_flight() {
+            if self.stage.scene().chance(chance) && self.log.land(id) {
+                self.stage.scene().coverage.count("late append landed");
+                self.stage.stepped(0, "late append", &format_args!("{id}"));
+            }
         }
     }
 
@@ -354,7 +379,10 @@ impl World {
         self.load.show_all(&self.stage);
         tokio::time::sleep(LATEST).await;
         self.resume().await;
+        self.land(0.5);
         self.start(&self.tables(), true);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        self.land(1.0);
         let daemon = self.daemons.pop().unwrap();
         match tokio::time::timeout(Duration::from_secs(120), daemon.task).await {
             Ok(Ok(outcome)) if outcome == Outcome::default() => {}

@@ -188,7 +188,7 @@ const INFO: TransactionInfo<'static> = TransactionInfo {
 };
 
 fn links(partitions: usize) -> Links {
-    Links::new(&vec![PartitionTail::default(); partitions])
+    Links::new(&vec![PartitionTail::default(); partitions], &[])
 }
 
 fn drive(sink: &mut dyn RowSink, image: Image, row: &[Value]) -> std::result::Result<(), CellError> {
@@ -426,7 +426,7 @@ fn what_the_log_has_is_not_appended_again() {
     let schema = two_columns();
     let mut encoder = Encoder::new(&schema, "shop");
     let last = ChangePosition { transaction: INFO.start, ordinal: 5 };
-    let mut links = Links::new(&[PartitionTail { end: LogOffset(1), last: Some((last, Term(1))) }]);
+    let mut links = Links::new(&[PartitionTail { end: LogOffset(1), last: Some((last, Term(1))), marks: Vec::new() }], &[]);
     let mut batch = AppendBatch::default();
     encoder.start(Operation::Update);
     drive(&mut encoder, Image::Before, &two_cells(1, "x")).unwrap();

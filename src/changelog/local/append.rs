@@ -60,7 +60,7 @@ fn append_batch(connection: &Connection, batch: &PackedBatch) -> Outcome<Acknowl
         let partition = store::partition(connection, &batch.topic, &topic, number)?;
         let records = batch.records.iter().filter(|record| record.partition == number);
         check_append(&batch.topic, number, &partition.tail, records)?;
-        ends.push(append_blocks(connection, batch, &topic, (number, partition))?);
+        ends.push(Some(append_blocks(connection, batch, &topic, (number, partition))?));
     }
     Ok(Acknowledged { topic: batch.topic.clone(), ends })
 }

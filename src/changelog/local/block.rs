@@ -63,6 +63,9 @@ struct OpenBlock<'a> {
     raw: Vec<u8>,
 }
 
+/// The most bytes that a record's key and value may have together.
+pub(super) const RECORD_BYTES_MAX: u64 = (RAW_BYTES_MAX - HEADER) as u64;
+
 /// Cuts batches into blocks and compresses them.
 ///
 /// # Errors
@@ -86,8 +89,7 @@ fn blocks(batch: &AppendBatch) -> Result<Vec<PackedBlock>> {
             let (key, value) = parts(batch, record)?;
             let bytes = HEADER + key.len() + value.len();
             if bytes > RAW_BYTES_MAX {
-                let (bytes, bytes_max) = (bytes as u64, RAW_BYTES_MAX as u64);
-                return Err(Error::TooLarge { topic: batch.topic.clone(), position: record.position, bytes, bytes_max });
+                return Err(Error::too_large(batch, record, RECORD_BYTES_MAX));
             }
             if let Some(full) = open.take_if(|open| open.raw.len() + bytes > RAW_BYTES_AIM || open.head.schema != record.schema) {
                 raw = close(full, &mut blocks);

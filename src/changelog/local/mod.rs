@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use super::{
     Acknowledged, AppendBatch, ChangeLog, Consumer, Error, LocalSettings, PartitionTail, Record, Result, Unpublished, Usage,
 };
-use crate::change::{LogOffset, Term};
+use crate::change::{LogOffset, LogPlace, Term};
 use block::PackedBlock;
 use reader::{Range, Reader};
 use rusqlite::Connection;
@@ -176,9 +176,14 @@ impl ChangeLog for LocalLog {
         self.reading(move |reader| reader.bytes_from(&topic, from)).await
     }
 
-    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {
+    async fn ends(&self, topic: &str) -> Result<Vec<LogOffset>> {
         let topic = topic.to_owned();
-        self.reading(move |reader| reader.tails(&topic)).await
+        self.reading(move |reader| reader.ends(&topic)).await
+    }
+
+    async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
+        let (topic, known) = (topic.to_owned(), known.to_vec());
+        self.reading(move |reader| reader.tails(&topic, &known)).await
     }
 
     async fn read(
@@ -222,13 +227,18 @@ impl ChangeLog for LocalLog {
         self.writer.call(Durability::Durable, forget).await
     }
 
-    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<Vec<LogOffset>> {
         let topic = topic.to_owned();
         let begin = move |connection: &Connection| {
             release::remove_topic(connection, &topic, term)?;
-            open_topic(connection, &topic, term).map(drop)
+            let partitions = open_topic(connection, &topic, term)?;
+            Ok(vec![LogOffset(0); partitions as usize])
         };
         self.writer.call(Durability::Durable, begin).await
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        block::RECORD_BYTES_MAX
     }
 
     async fn topic_term(&self, topic: &str) -> Result<Option<Term>> {

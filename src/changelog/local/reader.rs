@@ -11,13 +11,16 @@ use rusqlite::Connection;
 use super::block::{Block, StoredBlock};
 use super::release::topic_if_there;
 use super::store::{self, Failed, Outcome, Topic, number, stored};
-use crate::change::{LogOffset, Term};
+use crate::change::{LogOffset, LogPlace, Term};
+use crate::changelog::chain::TailScan;
 use crate::changelog::{Consumer, Error, PartitionTail, Record, Result};
 
 /// Connections that are kept open while nobody reads.
 const IDLE_CONNECTIONS: usize = 4;
 /// Bytes of blocks that are kept.
 const KEPT_BYTES: usize = 16 << 20;
+/// Bytes of records that are looked through at once for a tail.
+const SCANNED_BYTES: usize = 1 << 20;
 /// What a record counts for beside its key and value.
 const RECORD_OVERHEAD: usize = 100;
 
@@ -45,12 +48,38 @@ impl Reader {
     }
 
     /// The ends of a topic's partitions.
-    pub(super) fn tails(&self, name: &str) -> Result<Vec<PartitionTail>> {
+    pub(super) fn ends(&self, name: &str) -> Result<Vec<LogOffset>> {
         self.with_connection(|connection| {
             let topic = store::topic(connection, name)?;
-            let tail = |partition| store::partition(connection, name, &topic, partition).map(|partition| partition.tail);
-            (0..topic.partitions).map(tail).collect()
+            let end = |partition| store::partition(connection, name, &topic, partition).map(|partition| partition.tail.end);
+            (0..topic.partitions).map(end).collect()
         })
+    }
+
+    /// The tails of a topic's partitions, looked through behind what is known.
+    pub(super) fn tails(&self, name: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
+        self.with_connection(|connection| {
+            let topic = store::topic(connection, name)?;
+            let known = known.iter().copied().chain(std::iter::repeat(LogPlace::default()));
+            (0..topic.partitions).zip(known).map(|(partition, known)| self.tail(connection, name, partition, &known)).collect()
+        })
+    }
+
+    /// One partition's tail. Where records behind the known place were evicted, nobody who is still there needs to know where they were.
+    fn tail(&self, connection: &Connection, name: &str, partition: u32, known: &LogPlace) -> Outcome<PartitionTail> {
+        let topic = store::topic(connection, name)?;
+        let stored = store::partition(connection, name, &topic, partition)?;
+        let until = stored.tail.end;
+        let mut scan = TailScan::new(known);
+        let mut from = known.offset.max(stored.first);
+        while from < until {
+            let range = Range { topic: name.to_owned(), partition, from, until, bytes_max: SCANNED_BYTES };
+            for record in self.read_range(connection, &range)? {
+                from = LogOffset(record.offset.0 + 1);
+                scan.see(&record);
+            }
+        }
+        Ok(PartitionTail { marks: scan.tail(until).marks, ..stored.tail })
     }
 
     /// The consumers of a topic.

@@ -1,7 +1,7 @@
-//! What may go: records that every consumer has passed, and, when the log is full, those that only inactive consumers still need.
+//! What may go: records that every consumer has passed, and, when the log is full, those that no active consumer needs.
 //!
-//! A topic that never had a consumer keeps everything: its table is not in the lake yet. One that has lost its last consumer keeps nothing:
-//! what is captured for another generation has a consumer from its start on, and a log that is full of what nobody will take stays full.
+//! A topic without a consumer has nothing that anyone has a claim on: what is captured has a consumer from its start on. It keeps its
+//! records until the log is full, for a tailer may still go on behind the last of them; then they go, and so do those that it still appends.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -72,24 +72,15 @@ pub(super) fn set_active(connection: &Connection, name: &str, consumer: &Consume
     Ok(())
 }
 
-/// Forgets consumers, and releases what the others do not need: without others, everything.
+/// Forgets consumers, and releases what the others do not need.
 pub(super) fn forget(connection: &Connection, name: &str, term: Term, consumers: &[Consumer]) -> Outcome<()> {
     let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
     raise_term(connection, name, &topic, term)?;
-    let mut forgotten = 0;
     for consumer in consumers {
         let known = "DELETE FROM consumers WHERE topic_id = ?1 AND name = ?2";
-        forgotten += connection.prepare_cached(known)?.execute((topic.id, &consumer.0))?;
+        connection.prepare_cached(known)?.execute((topic.id, &consumer.0))?;
     }
-    let others = connection.prepare_cached("SELECT 1 FROM consumers WHERE topic_id = ?1")?.exists([topic.id])?;
-    if forgotten == 0 || others {
-        return release(connection, &topic);
-    }
-    for partition in 0..topic.partitions {
-        let end = store::partition(connection, name, &topic, partition)?.tail.end;
-        delete_below(connection, topic.id, partition, stored(end.0)?)?;
-    }
-    Ok(())
+    release(connection, &topic)
 }
 
 /// Removes a topic with all it has, unless a higher term owns it.
@@ -144,7 +135,7 @@ fn delete_below(connection: &Connection, topic: i64, partition: u32, bound: i64)
     number(bytes)
 }
 
-/// Evicts the oldest blocks that only inactive consumers need, until `wanted` bytes are free; the bytes that were freed.
+/// Evicts the oldest blocks that no active consumer needs, until `wanted` bytes are free; the bytes that were freed.
 pub(super) fn evict(connection: &Connection, wanted: u64) -> Outcome<u64> {
     let mut freed = 0;
     while freed < wanted {
@@ -154,13 +145,14 @@ pub(super) fn evict(connection: &Connection, wanted: u64) -> Outcome<u64> {
     Ok(freed)
 }
 
-/// The first blocks of the partitions that have an inactive consumer, as far as no active one needs them; the oldest of them.
+/// The first blocks of the partitions that have no consumer or an inactive one, as far as no active one needs them; the oldest of them.
 fn oldest_evictable(connection: &Connection) -> Outcome<Option<(i64, u32, i64)>> {
     let sql = "
         SELECT blocks.topic_id, blocks.partition, blocks.end_offset
         FROM partitions JOIN blocks ON blocks.topic_id = partitions.topic_id AND blocks.partition = partitions.partition
              AND blocks.first_offset = partitions.first_offset
-        WHERE partitions.topic_id IN (SELECT topic_id FROM consumers WHERE NOT active)
+        WHERE (partitions.topic_id IN (SELECT topic_id FROM consumers WHERE NOT active)
+               OR partitions.topic_id NOT IN (SELECT topic_id FROM consumers))
           AND blocks.end_offset <= coalesce((
                 SELECT min(offset) FROM consumer_offsets JOIN consumers USING (topic_id, name)
                 WHERE active AND topic_id = partitions.topic_id AND partition = partitions.partition), partitions.end_offset)

@@ -186,7 +186,8 @@ pub(super) fn partition(connection: &Connection, name: &str, topic: &Topic, part
         (Some(position), Some(term)) => Some((place(&position)?, Term(number(term)?))),
         _ => None,
     };
-    Ok(Partition { first: LogOffset(number(row.get(0)?)?), tail: PartitionTail { end: LogOffset(number(row.get(1)?)?), last } })
+    let end = LogOffset(number(row.get(1)?)?);
+    Ok(Partition { first: LogOffset(number(row.get(0)?)?), tail: PartitionTail { end, last, marks: Vec::new() } })
 }
 
 /// A number as the store has it.

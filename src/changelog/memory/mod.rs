@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use self::state::{Caller, Limit, Reading, State, size, size_of};
 use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Unpublished, Usage};
-use crate::change::{LogOffset, Term};
+use crate::change::{LogOffset, LogPlace, Term};
 
 /// A call that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub enum Fault {
     AnswerLost,
     /// See [`Fate::Half`].
     Half(u64),
+    /// See [`Fate::LandsLater`].
+    LandsLater,
 }
 
 /// What becomes of a call.
@@ -199,6 +201,7 @@ impl MemoryLog {
             Some((_, Fault::Refused)) => return Fate::Refused,
             Some((_, Fault::AnswerLost)) => return Fate::AnswerLost,
             Some((_, Fault::Half(number))) => return Fate::Half(number),
+            Some((_, Fault::LandsLater)) => return Fate::LandsLater,
             None => {}
         }
         // The hook is taken out while it runs, so that calls it makes itself do not reach it.
@@ -306,8 +309,22 @@ impl ChangeLog for MemoryLog {
         })
     }
 
-    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {
-        self.run(Call::Tails, |state| Ok(state.topic(topic)?.partitions.iter().map(|partition| partition.tail.clone()).collect()))
+    async fn ends(&self, topic: &str) -> Result<Vec<LogOffset>> {
+        self.run(Call::Tails, |state| Ok(state.topic(topic)?.partitions.iter().map(|partition| partition.tail.end).collect()))
+    }
+
+    async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
+        let refuses = self.rules.refuses;
+        self.run(Call::Tails, |state| {
+            let known = known.iter().copied().chain(std::iter::repeat(LogPlace::default()));
+            Ok(state
+                .topic(topic)?
+                .partitions
+                .iter()
+                .zip(known)
+                .map(|(partition, known)| partition.tail(&known, refuses))
+                .collect())
+        })
     }
 
     async fn read(
@@ -377,16 +394,14 @@ impl ChangeLog for MemoryLog {
             }
             state.raise(topic, term, self.rules.refuses)?;
             let found = state.topic(topic)?;
-            let before = found.consumers.len();
             found.consumers.retain(|known, _| !consumers.contains(known));
-            let last = before > 0 && found.consumers.is_empty();
-            let freed = if last { found.clear() } else { found.release() };
+            let freed = found.release();
             state.bytes -= freed;
             Ok(())
         })
     }
 
-    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<Vec<LogOffset>> {
         self.run(Call::BeginTopic, |state| state.begin(topic, term, self.partitions, self.rules.refuses))
     }
 
@@ -430,9 +445,9 @@ mod tests {
         log.fail_next(Call::Append, Fault::Refused);
         log.fail_next(Call::Append, Fault::AnswerLost);
         assert!(matches!(log.append(vec![batch.clone()]).await, Err(Error::Storage { .. })));
-        assert_eq!(log.tails("t").await.unwrap()[0].end, LogOffset(0));
+        assert_eq!(log.ends("t").await.unwrap()[0], LogOffset(0));
         assert!(matches!(log.append(vec![batch.clone()]).await, Err(Error::Storage { .. })));
-        assert_eq!(log.tails("t").await.unwrap()[0].end, LogOffset(2));
+        assert_eq!(log.ends("t").await.unwrap()[0], LogOffset(2));
         assert!(matches!(log.append(vec![batch]).await, Err(Error::Broken { .. })), "the answer was lost, the records were not");
     }
 
@@ -446,13 +461,13 @@ mod tests {
         }
         log.on_call(|call| if call == Call::Append { Fate::Half(99) } else { Fate::GoesOn });
         assert!(log.append(batches.clone()).await.is_err());
-        let end = |tails: Vec<PartitionTail>| tails[0].end.0;
-        let (a, b) = (end(log.tails("a").await.unwrap()), end(log.tails("b").await.unwrap()));
+        let end = |ends: Vec<LogOffset>| ends[0].0;
+        let (a, b) = (end(log.ends("a").await.unwrap()), end(log.ends("b").await.unwrap()));
         assert!((1..16).contains(&(a + b)), "{a} and {b} of 8 records");
         let rest =
             |batch: &AppendBatch, from: u64| AppendBatch { records: batch.records[from as usize..].to_vec(), ..batch.clone() };
         log.another_client().append(vec![rest(&batches[0], a), rest(&batches[1], b)]).await.unwrap();
-        assert_eq!((end(log.tails("a").await.unwrap()), end(log.tails("b").await.unwrap())), (8, 8));
+        assert_eq!((end(log.ends("a").await.unwrap()), end(log.ends("b").await.unwrap())), (8, 8));
     }
 
     #[tokio::test]
@@ -466,7 +481,7 @@ mod tests {
             let id = log.in_flight()[0];
             log.another_client().append(vec![ours]).await.unwrap();
             assert!(log.land(id) && !log.land(id));
-            assert_eq!(log.tails("t").await.unwrap()[0].end, LogOffset(end), "{rules:?}");
+            assert_eq!(log.ends("t").await.unwrap()[0], LogOffset(end), "{rules:?}");
         }
     }
 
@@ -480,7 +495,7 @@ mod tests {
             log.fail_next(Call::Append, Fault::AnswerLost);
             assert!(log.append(vec![feed.batch(1, 3, 10)]).await.is_err());
             log.crash(survives);
-            assert_eq!(log.tails("t").await.unwrap()[0].end, LogOffset(if survives { 5 } else { 2 }));
+            assert_eq!(log.ends("t").await.unwrap()[0], LogOffset(if survives { 5 } else { 2 }));
         }
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Call, Fault};
-use crate::change::{LogOffset, Term};
-use crate::changelog::chain::check_append;
+use crate::change::{LogOffset, LogPlace, Term};
+use crate::changelog::chain::{TailScan, check_append};
 use crate::changelog::{Acknowledged, AppendBatch, AppendRecord, Consumer, Error, PartitionTail, Record, Result};
 use crate::trial::{Mistake, planted};
 
@@ -71,6 +71,16 @@ pub(super) fn size_of(record: &AppendRecord) -> u64 {
     (record.key.len() + record.value.len()) as u64 + OVERHEAD
 }
 
+impl Partition {
+    /// What lies behind a known place. A log that refuses knows its last record; of another one it is what a reader would take.
+    pub(super) fn tail(&self, known: &LogPlace, refuses: bool) -> PartitionTail {
+        let mut scan = TailScan::new(known);
+        self.records.iter().filter(|(_, record)| record.offset >= known.offset).for_each(|(_, record)| scan.see(record));
+        let tail = scan.tail(self.tail.end);
+        if refuses { PartitionTail { marks: tail.marks, ..self.tail.clone() } } else { tail }
+    }
+}
+
 impl Topic {
     pub(super) fn new(term: Term, partitions: u32) -> Self {
         Self { term, partitions: (0..partitions).map(|_| Partition::default()).collect(), consumers: BTreeMap::new() }
@@ -83,22 +93,12 @@ impl Topic {
 
     /// The offset below which no consumer, or no active one, needs anything; None where nothing may go.
     fn bound(&self, partition: usize, active_only: bool) -> Option<u64> {
-        if self.consumers.is_empty() {
+        if self.consumers.is_empty() && !active_only {
             return None;
         }
         let needed = self.consumers.values().filter(|reading| reading.active || !active_only);
         let lowest = needed.filter_map(|reading| reading.offsets.get(partition).copied()).min();
         lowest.or_else(|| self.partitions.get(partition).map(|partition| partition.tail.end.0))
-    }
-
-    /// Releases everything; the bytes.
-    pub(super) fn clear(&mut self) -> u64 {
-        let mut freed = 0;
-        for partition in &mut self.partitions {
-            freed += partition.records.drain(..).map(|(_, record)| size(&record)).sum::<u64>();
-            partition.first = partition.tail.end.0;
-        }
-        freed
     }
 
     /// Releases what every consumer has passed; the bytes.
@@ -140,17 +140,20 @@ impl State {
         Ok(())
     }
 
-    /// Empties a topic, or creates it.
-    pub(super) fn begin(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<()> {
+    /// Empties a topic, or creates it. A log that cannot refuse keeps what it has: whoever was overtaken would take it away. The ends.
+    pub(super) fn begin(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<Vec<LogOffset>> {
         if let Some(topic) = self.topics.get(name) {
-            if refuses && term < topic.term && !planted(Mistake::TermIgnored) {
+            if !refuses {
+                return Ok(topic.partitions.iter().map(|partition| partition.tail.end).collect());
+            }
+            if term < topic.term && !planted(Mistake::TermIgnored) {
                 return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term });
             }
             let records = topic.partitions.iter().flat_map(|partition| &partition.records);
             self.bytes -= records.map(|(_, record)| size(record)).sum::<u64>();
         }
         self.topics.insert(name.to_owned(), Topic::new(term, partitions));
-        Ok(())
+        Ok(vec![LogOffset(0); partitions as usize])
     }
 
     /// Moves a consumer on, if it is registered.
@@ -199,7 +202,7 @@ impl State {
         Ok(acknowledged)
     }
 
-    fn append_batch(&mut self, batch: &AppendBatch, refuses: bool, befores: &mut Vec<Before>) -> Result<Vec<LogOffset>> {
+    fn append_batch(&mut self, batch: &AppendBatch, refuses: bool, befores: &mut Vec<Before>) -> Result<Vec<Option<LogOffset>>> {
         let mut appended = self.appended;
         let topic = self.topic(&batch.topic)?;
         if refuses && batch.term < topic.term && !planted(Mistake::TermIgnored) {
@@ -222,11 +225,13 @@ impl State {
             let Some(partition) = topic.partitions.get_mut(record.partition as usize) else { continue };
             let kept = keep(batch, record, partition.tail.end)?;
             bytes += size(&kept);
-            partition.tail = PartitionTail { end: LogOffset(kept.offset.0 + 1), last: Some((kept.position, batch.term)) };
+            let end = LogOffset(kept.offset.0 + 1);
+            partition.tail = PartitionTail { end, last: Some((kept.position, batch.term)), marks: Vec::new() };
             partition.records.push_back((appended, kept));
             appended += 1;
         }
-        let ends = topic.partitions.iter().map(|partition| partition.tail.end).collect();
+        let has = |number: u32| batch.records.iter().any(|record| record.partition == number);
+        let ends = (0..).zip(&topic.partitions).map(|(number, partition)| has(number).then_some(partition.tail.end)).collect();
         self.appended = appended;
         self.bytes += bytes;
         Ok(ends)
@@ -245,7 +250,7 @@ impl State {
         }
     }
 
-    /// Records that only inactive consumers need: topic, partition, place among all appends, size.
+    /// Records that no active consumer needs: topic, partition, place among all appends, size.
     fn evictable(&self) -> impl Iterator<Item = (&str, usize, u64, u64)> {
         self.topics.iter().flat_map(|(name, topic)| {
             topic.partitions.iter().enumerate().flat_map(move |(index, partition)| {

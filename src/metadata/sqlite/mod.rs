@@ -15,7 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::{
     ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
 };
-use crate::change::{LogOffset, TableName, Term};
+use crate::change::{LogPlace, TableName, Term};
 use lock::{Attempt, ProcessLock};
 use trouble::{Outcome, Trouble};
 
@@ -215,7 +215,7 @@ impl Metadata for SqliteMetadata {
         source: &str,
         checkpoint: &str,
         published: &Published,
-        ends: &[(String, Vec<LogOffset>)],
+        ends: &[(String, Vec<LogPlace>)],
     ) -> Result<()> {
         let (lease, source, checkpoint) = (lease.clone(), source.to_owned(), checkpoint.to_owned());
         let (published, ends) = (published.clone(), ends.to_vec());
@@ -227,7 +227,7 @@ impl Metadata for SqliteMetadata {
         .await
     }
 
-    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>> {
         let (lease, source, topic) = (lease.cloned(), source.to_owned(), topic.to_owned());
         self.read(move |transaction| {
             lease.as_ref().map_or(Ok(()), |lease| leases::check(transaction, lease))?;

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::trouble::{Outcome, Trouble, loaded, parsed, stored};
-use crate::change::LogOffset;
+use crate::change::{LogOffset, LogPlace, Term};
 use crate::metadata::{Parked, Published, SourceState};
 
 /// A source; None before it was first saved.
@@ -109,31 +109,30 @@ pub(super) fn save_published(
 }
 
 /// Saves the ends of one topic, a row per partition.
-pub(super) fn save_ends(transaction: &Transaction<'_>, source: &str, topic: &str, ends: &[LogOffset]) -> Outcome<()> {
+pub(super) fn save_ends(transaction: &Transaction<'_>, source: &str, topic: &str, ends: &[LogPlace]) -> Outcome<()> {
     transaction.prepare_cached("DELETE FROM topic_ends WHERE source = ?1 AND topic = ?2 AND partition >= ?3")?.execute((
         source,
         topic,
         stored(ends.len() as u64)?,
     ))?;
-    let mut statement = transaction
-        .prepare_cached("INSERT OR REPLACE INTO topic_ends (source, topic, partition, end_offset) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO topic_ends (source, topic, partition, end_offset, last, term) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
     for (partition, end) in ends.iter().enumerate() {
-        statement.execute((source, topic, stored(partition as u64)?, stored(end.0)?))?;
+        let last = end.last.map(|last| last.to_string());
+        statement.execute((source, topic, stored(partition as u64)?, stored(end.offset.0)?, last, stored(end.term.0)?))?;
     }
     Ok(())
 }
 
 /// `published` with the topic's ends as of it.
-pub(super) fn published(
-    transaction: &Transaction<'_>,
-    source: &str,
-    topic: &str,
-) -> Outcome<Option<(Published, Vec<LogOffset>)>> {
+pub(super) fn published(transaction: &Transaction<'_>, source: &str, topic: &str) -> Outcome<Option<(Published, Vec<LogPlace>)>> {
     let Some(published) = load_published(transaction, source)? else {
         return Ok(None);
     };
-    let mut statement = transaction
-        .prepare_cached("SELECT partition, end_offset FROM topic_ends WHERE source = ?1 AND topic = ?2 ORDER BY partition")?;
+    let mut statement = transaction.prepare_cached(
+        "SELECT partition, end_offset, last, term FROM topic_ends WHERE source = ?1 AND topic = ?2 ORDER BY partition",
+    )?;
     let mut rows = statement.query((source, topic))?;
     let mut ends = Vec::new();
     while let Some(row) = rows.next()? {
@@ -142,7 +141,12 @@ pub(super) fn published(
         if partition != ends.len() {
             return Err(Trouble::Corrupt { what: what(), reason: format!("partition {} is missing", ends.len()) });
         }
-        ends.push(LogOffset(loaded(what, row.get(1)?)?));
+        let last: Option<String> = row.get(2)?;
+        ends.push(LogPlace {
+            offset: LogOffset(loaded(what, row.get(1)?)?),
+            last: last.map(|last| parsed(what, &last)).transpose()?,
+            term: Term(loaded(what, row.get(3)?)?),
+        });
     }
     Ok(Some((published, ends)))
 }

@@ -10,7 +10,7 @@ use crate::metadata::{CaptureState, TableState};
 
 const COLUMNS: &str =
     "t.source, t.database, t.name, t.generation, t.mode, t.into_database, t.into_table, t.layout_single, t.topic,
-  t.phase_document, t.capture, t.since, t.captured_until, t.start_offsets, t.since_checkpoint, t.visible, t.plan, t.planned_all,
+  t.phase_document, t.capture, t.since, t.captured_until, t.starts, t.since_checkpoint, t.visible, t.plan, t.planned_all,
   t.listed, s.document AS schema_document
   FROM tables t LEFT JOIN schemas s ON s.source = t.source AND s.database = t.database AND s.name = t.name
     AND s.version = t.schema_version";
@@ -50,7 +50,7 @@ fn from_row(row: &Row<'_>) -> Outcome<TableState> {
     let Some(schema) = schema else {
         return Err(Trouble::Corrupt { what: what("schema"), reason: "its version is missing".to_owned() });
     };
-    let (phase, offsets): (String, String) = (row.get("phase_document")?, row.get("start_offsets")?);
+    let (phase, offsets): (String, String) = (row.get("phase_document")?, row.get("starts")?);
     Ok(TableState {
         source: row.get("source")?,
         generation: loaded(|| what("generation"), generation)?,
@@ -61,7 +61,7 @@ fn from_row(row: &Row<'_>) -> Outcome<TableState> {
         schema: Arc::new(document::<TableSchema>(|| what("schema"), &schema)?),
         phase: document(|| what("phase"), &phase)?,
         capture: capture(&what, row.get("capture")?, row.get("since")?, row.get("captured_until")?)?,
-        start_offsets: document(|| what("start_offsets"), &offsets)?,
+        starts: document(|| what("starts"), &offsets)?,
         since_checkpoint: row.get("since_checkpoint")?,
         visible: row.get("visible")?,
         plan: row.get("plan")?,
@@ -95,12 +95,12 @@ pub(super) fn save(transaction: &Transaction<'_>, state: &TableState) -> Outcome
     };
     let mut statement = transaction.prepare_cached(
         "INSERT INTO tables (source, database, name, generation, mode, into_database, into_table, layout_single, topic, phase_document,
-           capture, since, captured_until, start_offsets, since_checkpoint, visible, plan, planned_all, listed, schema_version)
+           capture, since, captured_until, starts, since_checkpoint, visible, plan, planned_all, listed, schema_version)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
          ON CONFLICT DO UPDATE SET mode = excluded.mode, into_database = excluded.into_database, into_table = excluded.into_table,
            layout_single = excluded.layout_single, topic = excluded.topic, phase_document = excluded.phase_document,
            capture = excluded.capture, since = excluded.since, captured_until = excluded.captured_until,
-           start_offsets = excluded.start_offsets, since_checkpoint = excluded.since_checkpoint, visible = excluded.visible,
+           starts = excluded.starts, since_checkpoint = excluded.since_checkpoint, visible = excluded.visible,
            plan = excluded.plan, planned_all = excluded.planned_all, listed = excluded.listed,
            schema_version = excluded.schema_version",
     )?;
@@ -118,7 +118,7 @@ pub(super) fn save(transaction: &Transaction<'_>, state: &TableState) -> Outcome
         state.capture.name(),
         state.capture.since().map(|since| since.to_string()),
         until,
-        written(&state.start_offsets)?,
+        written(&state.starts)?,
         state.since_checkpoint,
         state.visible,
         state.plan,

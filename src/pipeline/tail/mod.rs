@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{Capture, CapturedTable, Cut, Failure, LogOffset, Operation, Remedy, TableName, Term};
+use crate::change::{Capture, CapturedTable, Cut, Failure, LogPlace, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
-use crate::changelog::{self, AppendBatch, Unpublished};
+use crate::changelog::{self, Acknowledged, AppendBatch, Unpublished};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 use crate::trial::{Mistake, at, planted, point};
@@ -238,7 +238,8 @@ impl Tail {
                 while flow.row(transaction.body.as_mut(), operation, &at)? {
                     // A transaction of any size passes: what is encoded is appended as it comes, `published` stays before it.
                     if flow.bytes() >= self.settings.batch_bytes {
-                        self.append(vec![flow.take()], cancel).await?;
+                        let acknowledged = self.append(vec![flow.take()], cancel).await?;
+                        acknowledged.iter().for_each(|topic| flow.acknowledged(&topic.ends));
                     }
                 }
                 Ok(())
@@ -262,36 +263,43 @@ impl Tail {
         let Some(state) = self.ledger.newest_of(table).await else { return Ok(false) };
         // From here on a predecessor that wakes up gets nothing in any more: the ends that are read now stay.
         self.rooms.changelog.open_topic(&state.topic, self.term).await?;
-        let tails = self.rooms.changelog.tails(&state.topic).await?;
-        let end = self.published_end(table, &state.topic).await?;
-        let holds = tails.first().map(|tail| tail.end).unwrap_or_default();
-        if holds < end {
+        let places = self.published_places(table, &state.topic).await?;
+        let tails = self.rooms.changelog.tails(&state.topic, &places).await?;
+        if let Some((holds, place)) = tails.iter().map(|tail| tail.end).zip(&places).find(|(end, place)| *end < place.offset) {
             let reason = format!(
-                "topic {} ends at offset {holds}, though it was published up to {end} (position {}): the change log was lost, or \
+                "topic {} ends at offset {holds}, though it was published up to {} (position {}): the change log was lost, or \
                  replaced by an older one",
-                state.topic, self.saved
+                state.topic, place.offset, self.saved
             );
             let remedy = format!("run `binlake rebuild {table}`: readers keep the old state meanwhile");
             self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;
             return Ok(false);
         }
         // Of a predecessor that had begun with the transaction at hand.
-        self.unpublished.add(self.rooms.changelog.bytes_from(&state.topic, end).await?);
-        let flow = RecordFlow::new(self.ledger.source_name(), schema, &state.topic, self.term, &tails, end);
+        let first = places.first().map(|place| place.offset).unwrap_or_default();
+        self.unpublished.add(self.rooms.changelog.bytes_from(&state.topic, first).await?);
+        let record_bytes_max = self.rooms.changelog.record_bytes_max();
+        let source = self.ledger.source_name();
+        let flow = RecordFlow::new(source, schema, &state.topic, self.term, (&tails, &places), record_bytes_max);
         self.flows.insert(table.clone(), flow);
         Ok(true)
     }
 
-    /// The topic's end as of this stream's place when it was opened: the saved one, or where the earliest capture started behind it.
-    async fn published_end(&self, table: &TableName, topic: &str) -> Result<LogOffset> {
+    /// The topic's places as of this stream's place when it was opened: the saved ones, or where the earliest capture started behind them.
+    async fn published_places(&self, table: &TableName, topic: &str) -> Result<Vec<LogPlace>> {
         let saved = self.rooms.metadata.published(Some(self.ledger.lease()), self.ledger.source_name(), topic).await?;
-        let saved = saved.and_then(|(_, ends)| ends.first().copied()).unwrap_or_default();
+        let saved = saved.map(|(_, ends)| ends).unwrap_or_default();
         let captured = self.ledger.generations(table).await;
         let first = captured.iter().filter_map(|state| match state.capture {
-            CaptureState::On { since } => Some((since, state.start_offsets.first().copied().unwrap_or_default())),
+            CaptureState::On { since } => Some((since, &state.starts)),
             CaptureState::Wanted | CaptureState::Ended { .. } => None,
         });
-        Ok(first.min().map_or(saved, |(_, start)| saved.max(start)))
+        let Some((_, starts)) = first.min_by_key(|(since, _)| *since) else { return Ok(saved) };
+        let further = |(number, start): (usize, &LogPlace)| match saved.get(number) {
+            Some(saved) if saved.offset > start.offset => *saved,
+            _ => *start,
+        };
+        Ok(starts.iter().enumerate().map(further).collect())
     }
 
     /// Parks a table on the capture side, durably, before anything of the transaction is published.
@@ -315,13 +323,17 @@ impl Tail {
 
     async fn append_all(&mut self, cancel: &CancellationToken) -> Result<()> {
         let batches: Vec<AppendBatch> = self.flows.values_mut().filter(|flow| flow.records() > 0).map(RecordFlow::take).collect();
-        self.append(batches, cancel).await
+        for topic in self.append(batches, cancel).await? {
+            let flow = self.flows.values_mut().find(|flow| flow.topic() == topic.topic);
+            flow.into_iter().for_each(|flow| flow.acknowledged(&topic.ends));
+        }
+        Ok(())
     }
 
     /// Appends, waiting while the change log is full: that wait is the back-pressure that reaches up to the binlog reader.
-    async fn append(&mut self, batches: Vec<AppendBatch>, cancel: &CancellationToken) -> Result<()> {
+    async fn append(&mut self, batches: Vec<AppendBatch>, cancel: &CancellationToken) -> Result<Vec<Acknowledged>> {
         if batches.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         let batches = Arc::new(batches);
@@ -345,19 +357,7 @@ impl Tail {
             }
         };
         self.board.changes.fetch_add(records as u64, Ordering::Relaxed);
-        let mut strange: Vec<(TableName, Error)> = Vec::new();
-        for topic in acknowledged {
-            // A flow that is out of the map is in the middle of a part: it is compared with its next append.
-            let Some((table, flow)) = self.flows.iter().find(|(_, flow)| flow.topic() == topic.topic) else { continue };
-            if let Err(error) = flow.acknowledged(topic.ends.first().copied().unwrap_or_default()) {
-                strange.push((table.clone(), error));
-            }
-        }
-        for (table, error) in strange {
-            self.flows.remove(&table);
-            self.end_capture(&table, self.saved, error).await?;
-        }
-        Ok(())
+        Ok(acknowledged)
     }
 
     /// Appends what waits, then saves `published`: never the other way round (promise 5).
@@ -369,7 +369,7 @@ impl Tail {
         if self.stream.checkpoint().position == self.saved {
             return Ok(());
         }
-        let moved: Vec<(String, Vec<LogOffset>)> = self.flows.values_mut().filter_map(RecordFlow::moved).collect();
+        let moved: Vec<(String, Vec<LogPlace>)> = self.flows.values_mut().filter_map(RecordFlow::moved).collect();
         if !moved.is_empty() {
             point(at::ACKNOWLEDGED);
         }
@@ -394,7 +394,7 @@ impl Tail {
     }
 
     /// Saves the stream's place with the ends of the topics that moved, in one transaction.
-    async fn save_published(&mut self, ends: Vec<(String, Vec<LogOffset>)>) -> Result<()> {
+    async fn save_published(&mut self, ends: Vec<(String, Vec<LogPlace>)>) -> Result<()> {
         let checkpoint = self.stream.checkpoint();
         let published = Published {
             position: checkpoint.position,

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Result, TableKey, targets, write_document};
 use super::{Tail, wanted};
-use crate::change::{Capture, LogOffset};
+use crate::change::{Capture, LogOffset, LogPlace, Term};
 use crate::changelog;
 use crate::metadata::{CaptureState, TableState};
 use crate::source;
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 32;
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Something that the change log was asked for.
-type Asked = BoxFuture<'static, changelog::Result<()>>;
+type Asked<T> = BoxFuture<'static, changelog::Result<T>>;
 
 impl Tail {
     /// At a transaction boundary: of the tables that changed, those that want to be captured get their `since`, and the stream gets
@@ -127,25 +127,25 @@ impl Tail {
     async fn capture_tables(&mut self, states: &[Arc<TableState>]) -> Result<()> {
         let checkpoint = self.stream.checkpoint();
         let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
-        let starts = self.start_offsets(states).await?;
-        let mut registering: Vec<Asked> = Vec::new();
+        let starts = self.starts(states).await?;
+        let mut registering: Vec<Asked<()>> = Vec::new();
         for (state, start) in states.iter().zip(&starts) {
             for spec in targets::targets(state) {
-                let (changelog, topic, start) = (Arc::clone(&self.rooms.changelog), state.topic.clone(), [*start]);
-                let term = self.term;
+                let (changelog, topic, term) = (Arc::clone(&self.rooms.changelog), state.topic.clone(), self.term);
+                let offsets: Vec<LogOffset> = start.iter().map(|place| place.offset).collect();
                 registering
-                    .push(async move { changelog.register(&topic, term, &targets::consumer(&spec), &start).await }.boxed());
+                    .push(async move { changelog.register(&topic, term, &targets::consumer(&spec), &offsets).await }.boxed());
             }
         }
         futures::stream::iter(registering).buffered(AT_ONCE).try_collect::<()>().await?;
-        let starts: BTreeMap<TableKey, LogOffset> = states.iter().map(|state| TableKey::of(state)).zip(starts).collect();
+        let starts: BTreeMap<TableKey, Vec<LogPlace>> = states.iter().map(|state| TableKey::of(state)).zip(starts).collect();
         let keys: Vec<TableKey> = starts.keys().cloned().collect();
         point(at::CAPTURING);
         self.ledger
             .update_all(&keys, |table| {
                 table.capture = CaptureState::On { since: checkpoint.position };
                 table.since_checkpoint = Some(document.clone());
-                table.start_offsets = starts.get(&TableKey::of(table)).map(|start| vec![*start]).unwrap_or_default();
+                table.starts = starts.get(&TableKey::of(table)).cloned().unwrap_or_default();
             })
             .await?;
         for key in keys {
@@ -155,33 +155,42 @@ impl Tail {
     }
 
     /// Where generations' records start. An older generation that is captured shares the topic: behind what has passed so far. Else
-    /// nobody has a claim on what the topic may still hold (of a capture that ended, of a lost metadata store): it starts empty.
-    async fn start_offsets(&mut self, states: &[Arc<TableState>]) -> Result<Vec<LogOffset>> {
-        let mut starts = Vec::with_capacity(states.len());
-        let mut empty = Vec::new();
+    /// nobody has a claim on what the topic may still hold (of a capture that ended, of a generation that is gone, of a lost metadata
+    /// store): it begins anew.
+    async fn starts(&mut self, states: &[Arc<TableState>]) -> Result<Vec<Vec<LogPlace>>> {
+        let mut starts: Vec<Option<Vec<LogPlace>>> = Vec::with_capacity(states.len());
+        let mut beginning: Vec<Asked<Vec<LogOffset>>> = Vec::new();
         for state in states {
-            let shared = self.capture.tables.contains_key(&state.table);
+            let known = self.ledger.generations(&state.table).await;
+            let shared = known.iter().any(|older| matches!(older.capture, CaptureState::On { .. }));
             starts.push(match self.flows.get(&state.table) {
-                Some(flow) if shared => flow.end(),
-                None if shared => self.published_end(&state.table, &state.topic).await?,
+                Some(flow) if shared => Some(flow.places()),
+                None if shared => Some(self.published_places(&state.table, &state.topic).await?),
                 _ => {
                     self.flows.remove(&state.table);
-                    empty.push(state.topic.clone());
-                    LogOffset(0)
+                    let (changelog, topic, term) = (Arc::clone(&self.rooms.changelog), state.topic.clone(), self.term);
+                    beginning.push(async move { changelog.begin_topic(&topic, term).await }.boxed());
+                    None
                 }
             });
         }
-        let mut emptying: Vec<Asked> = Vec::new();
-        for topic in &empty {
-            let (changelog, topic, term) = (Arc::clone(&self.rooms.changelog), topic.clone(), self.term);
-            emptying.push(async move { changelog.begin_topic(&topic, term).await }.boxed());
-        }
-        futures::stream::iter(emptying).buffered(AT_ONCE).try_collect::<()>().await?;
-        if !empty.is_empty() {
-            self.save_published(empty.into_iter().map(|topic| (topic, vec![LogOffset(0)])).collect()).await?;
+        let begun: Vec<Vec<LogOffset>> = futures::stream::iter(beginning).buffered(AT_ONCE).try_collect().await?;
+        let mut begun = begun.into_iter().map(|offsets| places(&offsets, self.term));
+        let mut begins = Vec::new();
+        let starts = states.iter().zip(starts).map(|(state, start)| {
+            start.or_else(|| begun.next().inspect(|start| begins.push((state.topic.clone(), start.clone())))).unwrap_or_default()
+        });
+        let starts = starts.collect();
+        if !begins.is_empty() {
+            self.save_published(begins).await?;
         }
         Ok(starts)
     }
+}
+
+/// Where a topic begins anew: what lies before these offsets counts for nobody, nor what a lower term still appends.
+fn places(offsets: &[LogOffset], term: Term) -> Vec<LogPlace> {
+    offsets.iter().map(|offset| LogPlace { offset: *offset, last: None, term }).collect()
 }
 
 /// The XA transactions that are known by their xid alone.

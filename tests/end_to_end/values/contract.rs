@@ -142,7 +142,7 @@ impl Reader {
     pub(super) async fn register(scene: &Scene) -> Self {
         let topic = format!("{}.{TABLE}", scene.yaml.name);
         let log = open_log(scene).await;
-        let from = log.tails(&topic).await.unwrap()[0].end;
+        let from = log.ends(&topic).await.unwrap()[0];
         let term = log.topic_term(&topic).await.unwrap().unwrap();
         log.register(&topic, term, &Consumer("test".to_owned()), &[from]).await.unwrap();
         Self { topic, from }
@@ -151,7 +151,7 @@ impl Reader {
     /// All that came.
     pub(super) async fn records(&self, scene: &Scene) -> Vec<Record> {
         let log = open_log(scene).await;
-        let end = log.tails(&self.topic).await.unwrap()[0].end;
+        let end = log.ends(&self.topic).await.unwrap()[0];
         log.read(&self.topic, 0, self.from, end, 1 << 20).await.unwrap()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use binlake::change::{LogOffset, Term};
+use binlake::change::{LogOffset, LogPlace, Term};
 use binlake::changelog::memory::{Call, Fault};
 use binlake::changelog::{
     Acknowledged, AppendBatch, ChangeLog, Consumer, Error, MemoryLog, PartitionTail, Record, Result, Unpublished, Usage,
@@ -18,6 +18,8 @@ pub(crate) struct LifeLog {
     pub inner: MemoryLog,
     /// An append that nobody answers may be in by half: of each partition's records the first few.
     pub halves: bool,
+    /// … or come in when its daemon has long been succeeded.
+    pub late: bool,
 }
 
 fn fault(reason: &'static str) -> Error {
@@ -25,16 +27,28 @@ fn fault(reason: &'static str) -> Error {
 }
 
 impl LifeLog {
-    /// The next append's answer is lost, and half of it as well where that can be.
+    /// The next append's answer is lost, and where that can be half of it as well, or it comes late.
     fn fail_append(&self) {
-        let fault = if self.halves {
-            let mut scene = self.life.stage.scene();
+        let mut scene = self.life.stage.scene();
+        let fault = if self.late && scene.chance(0.4) {
+            scene.coverage.count("fault: late append");
+            Fault::LandsLater
+        } else if self.halves {
             scene.coverage.count("fault: half of a batch");
             Fault::Half(scene.between(0, u64::MAX))
         } else {
             Fault::AnswerLost
         };
         self.inner.fail_next(Call::Append, fault);
+    }
+
+    /// Now and then an append is on its way for longer than its daemon waits.
+    fn delay_append(&self) {
+        let mut scene = self.life.stage.scene();
+        if self.late && !scene.calm && scene.chance(0.02) {
+            scene.coverage.count("fault: late append");
+            self.inner.fail_next(Call::Append, Fault::LandsLater);
+        }
     }
 
     async fn act<T>(&self, step: Step, detail: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -61,7 +75,10 @@ impl ChangeLog for LifeLog {
     ) -> Result<Vec<Acknowledged>> {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         let doubt = || self.fail_append();
-        let work = self.inner.append_unpublished(batches, unpublished);
+        let work = async {
+            self.delay_append();
+            self.inner.append_unpublished(batches, unpublished).await
+        };
         self.life.act(change("append"), &records.to_string(), fault, doubt, work).await
     }
 
@@ -69,8 +86,12 @@ impl ChangeLog for LifeLog {
         self.act(look("bytes_from"), topic, self.inner.bytes_from(topic, from)).await
     }
 
-    async fn tails(&self, topic: &str) -> Result<Vec<PartitionTail>> {
-        self.act(look("tails"), topic, self.inner.tails(topic)).await
+    async fn ends(&self, topic: &str) -> Result<Vec<LogOffset>> {
+        self.act(look("ends"), topic, self.inner.ends(topic)).await
+    }
+
+    async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
+        self.act(look("tails"), topic, self.inner.tails(topic, known)).await
     }
 
     async fn read(&self, topic: &str, partition: u32, from: LogOffset, until: LogOffset, bytes: usize) -> Result<Vec<Record>> {
@@ -98,7 +119,7 @@ impl ChangeLog for LifeLog {
         self.life.act(change("forget"), &format!("{topic} {}", consumers.len()), fault, || (), work).await
     }
 
-    async fn begin_topic(&self, topic: &str, term: Term) -> Result<()> {
+    async fn begin_topic(&self, topic: &str, term: Term) -> Result<Vec<LogOffset>> {
         self.act(change("begin_topic"), topic, self.inner.begin_topic(topic, term)).await
     }
 

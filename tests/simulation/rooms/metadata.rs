@@ -1,7 +1,7 @@
 //! The metadata store of one daemon's life. What is saved here is looked at: nothing may park that the world has given no reason for.
 
 use async_trait::async_trait;
-use binlake::change::{LogOffset, TableName, Term};
+use binlake::change::{LogPlace, TableName, Term};
 use binlake::metadata::memory::Fault;
 use binlake::metadata::{
     ChunkDone, ChunkState, Error, Lease, MemoryMetadata, Metadata, Parked, Phase, Published, Request, RequestKind, Result,
@@ -68,14 +68,14 @@ impl Metadata for LifeMetadata {
         source: &str,
         checkpoint: &str,
         published: &Published,
-        ends: &[(String, Vec<LogOffset>)],
+        ends: &[(String, Vec<LogPlace>)],
     ) -> Result<()> {
         let detail = published.position.to_string();
         let work = async { self.entered(self.inner.save_published(lease, source, checkpoint, published, ends).await).await };
         self.act(change("save_published"), &detail, work).await
     }
 
-    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogOffset>)>> {
+    async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>> {
         self.act(look("published"), topic, self.inner.published(lease, source, topic)).await
     }
 
