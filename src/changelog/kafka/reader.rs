@@ -84,7 +84,7 @@ impl Reader {
             Some(at) if at.partition == range.partition && at.next == range.from && at.topic == range.topic => at,
             _ => self.follow(range)?,
         };
-        if following.end < range.until {
+        if following.next >= following.end && following.end < range.until {
             following.end = self.checked_end(range)?;
         }
         let until = range.until.min(following.end);
