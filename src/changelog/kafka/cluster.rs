@@ -3,7 +3,7 @@
 //! Each is a blocking call with a time limit, made on a thread that may block.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,6 +18,8 @@ use crate::changelog::{Error, Result};
 
 /// How long one question may take.
 const ASK_LIMIT: Duration = Duration::from_secs(8);
+/// Between two tries of a question whose answer is just changing.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Where a partition begins and ends, for a reader of what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +62,7 @@ impl Cluster {
 
     /// What the brokers say of a topic; None where there is no such topic.
     pub(super) fn describe<T>(&self, topic: &str, look: impl FnOnce(&MetadataTopic) -> T) -> Result<Option<T>> {
-        let metadata = self.client.fetch_metadata(Some(topic), ASK_LIMIT).map_err(|error| storage(topic, "it cannot be described", &error))?;
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
-        match found.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Some(look(found))),
-            Some(code) if is_unknown(code) => Ok(None),
-            Some(code) => Err(storage(topic, "it cannot be described", &KafkaError::MetadataFetch(code))),
-        }
+        describe(&self.client, topic, look)
     }
 
     /// Some broker's id, and how many brokers there are.
@@ -97,16 +93,56 @@ impl Cluster {
     }
 }
 
-/// Where a partition begins and ends, asked by a client that reads what is committed.
+/// Where a partition begins and ends, asked by a client that reads what is committed. A leader that is just moving is waited for.
 pub(super) fn bounds(client: &BaseConsumer<Voice>, topic: &str, partition: u32) -> Result<Bounds> {
     let number = i32::try_from(partition).unwrap_or(i32::MAX);
-    match client.fetch_watermarks(topic, number, ASK_LIMIT) {
-        Ok((first, end)) => Ok(Bounds { first: offset(first), end: offset(end) }),
-        Err(error) if error_code(&error).is_some_and(is_unknown) => {
-            Err(Error::Missing { topic: topic.to_owned(), partition: Some(partition) })
+    let begun = Instant::now();
+    loop {
+        let error = match client.fetch_watermarks(topic, number, ASK_LIMIT) {
+            Ok((first, end)) => return Ok(Bounds { first: offset(first), end: offset(end) }),
+            Err(error) => error,
+        };
+        let code = error_code(&error);
+        if code.is_some_and(is_unknown) && !partition_is_there(client, topic, number)? {
+            return Err(Error::Missing { topic: topic.to_owned(), partition: Some(partition) });
         }
-        Err(error) => Err(storage(topic, &format!("the ends of partition {partition} cannot be asked for"), &error)),
+        if !code.is_some_and(|code| is_unknown(code) || is_moving(code)) || begun.elapsed() > ASK_LIMIT {
+            return Err(storage(topic, &format!("the ends of partition {partition} cannot be asked for"), &error));
+        }
+        std::thread::sleep(AGAIN);
     }
+}
+
+/// Whether the brokers know the partition, whatever one of them has not heard yet.
+fn partition_is_there(client: &BaseConsumer<Voice>, topic: &str, partition: i32) -> Result<bool> {
+    let there = |found: &MetadataTopic| found.partitions().iter().any(|found| found.id() == partition);
+    Ok(describe(client, topic, there)?.unwrap_or(false))
+}
+
+/// What the brokers say of a topic; None where there is no such topic.
+fn describe<T>(client: &BaseConsumer<Voice>, topic: &str, look: impl FnOnce(&MetadataTopic) -> T) -> Result<Option<T>> {
+    let failed = |error: &KafkaError| storage(topic, "it cannot be described", error);
+    let metadata = client.fetch_metadata(Some(topic), ASK_LIMIT).map_err(|error| failed(&error))?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => Ok(Some(look(found))),
+        Some(code) if is_unknown(code) => Ok(None),
+        Some(code) => Err(failed(&KafkaError::MetadataFetch(code))),
+    }
+}
+
+/// Whether an error says that a partition's leader is just changing.
+fn is_moving(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::ReplicaNotAvailable
+            | RDKafkaErrorCode::FencedLeaderEpoch
+            | RDKafkaErrorCode::UnknownLeaderEpoch
+            | RDKafkaErrorCode::OffsetNotAvailable
+            | RDKafkaErrorCode::BrokerTransportFailure
+    )
 }
 
 /// Kafka counts in signed numbers; those below 0 are no offsets.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+mod check;
 mod client;
 mod cluster;
 mod failure;
@@ -35,7 +36,8 @@ mod voice;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{KafkaSettings, OWNED, Properties, is_secret};
+pub use check::{Remark, Weight};
+pub use settings::{KafkaSettings, Properties};
 
 use self::cluster::{Bounds, Cluster};
 use self::failure::{right_missing, storage_text};
