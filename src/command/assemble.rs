@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binlake::change::{Clock, Failure, Remedy, SystemClock, TableName};
-use binlake::changelog::ChangeLog;
+use binlake::changelog::{ChangeLog, KafkaLog};
 use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Word};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::Failed;
 use super::limits::Parts;
-use super::log::Log;
+use super::log::{Log, kafka_settings};
 
 /// Between two looks for requests of the command line.
 const REQUEST_EVERY: Duration = Duration::from_millis(250);
@@ -114,6 +114,13 @@ impl Assembled {
             store.claim(&holder()).await.map_err(|error| Failed::from_failure(&error))?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// The log on Kafka, to look at it; None where the log is embedded: only the daemon opens that.
+    pub(crate) fn checked_log(&self) -> Result<Option<KafkaLog>, Failed> {
+        let config::ChangelogConfig::Kafka(kafka) = &self.config.changelog else { return Ok(None) };
+        let log = KafkaLog::open(kafka_settings(kafka, &self.parts)).map_err(|error| Failed::from_failure(&error))?;
+        Ok(Some(log))
     }
 
     /// The newest generation of a table, by its name on the source.

@@ -33,7 +33,8 @@ fn free_ports(count: u16) -> u16 {
 }
 
 impl Brokers {
-    /// Starts 1 or 3 nodes with settings (`KEY=VALUE`) that win over those of the script; `@PORT@` in them is the first node's.
+    /// Starts 1 or 3 nodes with settings (`KEY=VALUE`) that win over those of the script; `@PORT@` in them is the first node's, and
+    /// `@CONTROLLER@` that of its controller.
     pub(crate) fn start(nodes: u16, settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("binlake-kafka.").tempdir().unwrap().keep();
         let mut keeper = Command::new("sh")
@@ -49,7 +50,11 @@ impl Brokers {
         // Another process may take a port between the choice and the start.
         for _ in 0..3 {
             brokers.port = free_ports(2 * nodes);
-            let with_port: Vec<String> = settings.iter().map(|text| text.replace("@PORT@", &brokers.port.to_string())).collect();
+            let with_port = |text: &&str| {
+                let text = text.replace("@PORT@", &brokers.port.to_string());
+                text.replace("@CONTROLLER@", &(brokers.port + 1).to_string())
+            };
+            let with_port: Vec<String> = settings.iter().map(with_port).collect();
             let numbers = [nodes.to_string(), brokers.port.to_string()];
             let started = Command::new(script()).arg("start").arg(&brokers.directory).args(numbers).args(with_port).status();
             if started.unwrap().success() {

@@ -48,11 +48,15 @@ impl Cluster {
         let cluster = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let answer = question(&cluster);
-            // What the client has to say is said while it is asked.
-            drop(cluster.client.poll(Duration::ZERO));
+            cluster.look_after();
             answer
         });
         answer.await.map_err(|error| storage_text("-", format!("a question to the cluster ended early: {error}")))?
+    }
+
+    /// Hears what the client has to say.
+    pub(super) fn look_after(&self) {
+        drop(self.client.poll(Duration::ZERO));
     }
 
     /// How many partitions a topic has; None where there is no such topic.
@@ -89,7 +93,7 @@ impl Cluster {
         if let Err(error) = self.client.commit(&list, CommitMode::Async) {
             tracing::debug!(topic, %error, "offsets could not be committed for dashboards");
         }
-        drop(self.client.poll(Duration::ZERO));
+        self.look_after();
     }
 }
 

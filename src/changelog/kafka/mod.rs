@@ -95,7 +95,12 @@ impl KafkaLog {
     }
 
     fn assemble(settings: Arc<KafkaSettings>, cluster: Cluster, topics: Arc<Topics>, readers: Arc<Readers>) -> Result<Self> {
-        let producer = Producer::start(Arc::clone(&settings))?;
+        let (seen, used) = (cluster.clone(), Arc::clone(&readers));
+        let upkeep = move || {
+            seen.look_after();
+            used.let_go();
+        };
+        let producer = Producer::start(Arc::clone(&settings), upkeep)?;
         Ok(Self { settings, cluster, topics, readers, producer, claimed: tokio::sync::Mutex::default() })
     }
 
@@ -116,15 +121,8 @@ impl KafkaLog {
     /// Refuses, before anything is sent, what cannot get in whole.
     async fn check_batches(&self, batches: &[AppendBatch]) -> Result<()> {
         for batch in batches {
+            let topic = self.topics.look(&batch.topic).await?;
             self.topics.raise(&batch.topic, batch.term)?;
-            let topic = match self.topics.get(&batch.topic) {
-                Some(topic) => topic,
-                None => {
-                    self.topics.partitions(&batch.topic).await?;
-                    self.topics.open(&batch.topic, batch.term).await?;
-                    self.topics.get(&batch.topic).ok_or_else(|| Error::Missing { topic: batch.topic.clone(), partition: None })?
-                }
-            };
             let bytes_max = self.topics.record_bytes_max(&topic);
             for record in &batch.records {
                 if record.partition >= topic.partitions {
@@ -284,7 +282,7 @@ impl ChangeLog for KafkaLog {
         until: LogOffset,
         bytes_max: usize,
     ) -> Result<Vec<Record>> {
-        if self.topics.get(topic).is_none_or(|topic| partition >= topic.partitions) && partition >= self.topics.partitions(topic).await? {
+        if partition >= self.topics.look(topic).await?.partitions {
             return Err(Error::Missing { topic: topic.to_owned(), partition: Some(partition) });
         }
         self.readers.read(Range { topic: topic.to_owned(), partition, from, until, bytes_max }).await

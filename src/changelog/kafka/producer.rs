@@ -47,11 +47,11 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    /// Starts the thread; it makes a client when there is something to do.
-    pub(super) fn start(settings: Arc<KafkaSettings>) -> Result<Self> {
+    /// Starts the thread; it makes a client when there is something to do. While there is nothing it does the `upkeep`, every second.
+    pub(super) fn start(settings: Arc<KafkaSettings>, upkeep: impl Fn() + Send + 'static) -> Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let closed = Arc::new(AtomicBool::new(false));
-        let mut thread = ProducerThread { settings, queue, closed: Arc::clone(&closed), client: None };
+        let mut thread = ProducerThread { settings, queue, closed: Arc::clone(&closed), upkeep: Box::new(upkeep), client: None };
         let thread = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || thread.run());
         let thread = Some(thread.map_err(|error| storage_text("-", format!("the producer's thread cannot be started: {error}")))?);
         Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(QUEUE)), closed, thread })
@@ -95,6 +95,7 @@ struct ProducerThread {
     settings: Arc<KafkaSettings>,
     queue: Receiver<(Job, OwnedSemaphorePermit)>,
     closed: Arc<AtomicBool>,
+    upkeep: Box<dyn Fn() + Send>,
     /// None before the first append, and after one that failed.
     client: Option<Client>,
 }
@@ -114,6 +115,7 @@ impl ProducerThread {
                     drop(answer.send(ends));
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    (self.upkeep)();
                     if let Some(client) = &mut self.client {
                         client.look_after();
                     }

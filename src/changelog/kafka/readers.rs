@@ -5,7 +5,8 @@
 //! two. Those in use are bounded, and a read waits for one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -18,9 +19,14 @@ use crate::changelog::{Record, Result};
 pub(super) struct Readers {
     settings: Arc<KafkaSettings>,
     free: Arc<Semaphore>,
-    /// Those at rest, the longest first.
-    resting: Arc<Mutex<Vec<Reader>>>,
+    resting: Arc<Resting>,
 }
+
+/// Consumers at rest, the longest first, each with the time since when it rests.
+type Resting = Mutex<Vec<(Instant, Reader)>>;
+
+/// A consumer that rests for longer goes: what its client has to say is heard only while it reads.
+const REST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Says that nobody waits any more when it is dropped.
 struct Stop(Arc<AtomicBool>);
@@ -35,6 +41,16 @@ impl Readers {
     pub(super) fn new(settings: &Arc<KafkaSettings>) -> Self {
         let free = Arc::new(Semaphore::new(settings.consumers.max(1)));
         Self { settings: Arc::clone(settings), free, resting: Arc::default() }
+    }
+
+    /// Lets go of consumers that nobody has used for a while.
+    pub(super) fn let_go(&self) {
+        let gone: Vec<_> = {
+            let mut resting = locked(&self.resting);
+            let kept = resting.iter().position(|(since, _)| since.elapsed() < REST_LIMIT).unwrap_or(resting.len());
+            resting.drain(..kept).collect()
+        };
+        drop(gone);
     }
 
     /// Reads; see [`Reader::read`]. When the call is dropped, so is the read.
@@ -53,7 +69,7 @@ impl Readers {
             };
             let records = reader.read(&wanted, &stop)?;
             // One whose read has failed is not kept.
-            resting.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            locked(&resting).push((Instant::now(), reader));
             Ok(records)
         });
         let records = reading.await.map_err(|error| gone(&error))?;
@@ -62,10 +78,15 @@ impl Readers {
     }
 }
 
+/// What lies behind the lock is whole at any time.
+fn locked(resting: &Resting) -> MutexGuard<'_, Vec<(Instant, Reader)>> {
+    resting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The consumer at rest that stands where the read begins; else, where there may be no more of them, the one that has rested longest.
-fn choose(resting: &Mutex<Vec<Reader>>, wanted: &Range, rest_max: usize) -> Option<Reader> {
-    let mut resting = resting.lock().unwrap_or_else(PoisonError::into_inner);
-    let there = resting.iter().position(|reader| reader.stands_at(&wanted.topic, wanted.partition, wanted.from));
+fn choose(resting: &Resting, wanted: &Range, rest_max: usize) -> Option<Reader> {
+    let mut resting = locked(resting);
+    let there = resting.iter().position(|(_, reader)| reader.stands_at(&wanted.topic, wanted.partition, wanted.from));
     let chosen = there.or_else(|| (resting.len() > rest_max).then_some(0));
-    chosen.map(|chosen| resting.remove(chosen))
+    chosen.map(|chosen| resting.remove(chosen).1)
 }

@@ -81,7 +81,19 @@ impl Topics {
         self.partitions_of(topic).await?.ok_or_else(missing)
     }
 
-    /// What this process knows of a topic; None where it has not opened it.
+    /// The topic as this process knows it; the brokers are asked where it does not.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where there is none.
+    pub(super) async fn look(&self, topic: &str) -> Result<Topic> {
+        if let Some(known) = self.get(topic) {
+            return Ok(known);
+        }
+        let found = Topic { batch_bytes: self.batch_bytes(topic).await, ..Topic::of(self.partitions(topic).await?) };
+        Ok(self.known().entry(topic.to_owned()).or_insert(found).clone())
+    }
+
+    /// What this process knows of a topic; None where it has neither opened nor looked at it.
     pub(super) fn get(&self, topic: &str) -> Option<Topic> {
         self.known().get(topic).cloned()
     }

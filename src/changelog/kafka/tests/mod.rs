@@ -10,8 +10,10 @@ use crate::change::{ChangePosition, Failure, Remedy};
 use crate::changelog::chain::{ChainCheck, Verdict};
 use crate::changelog::contract::{Feed, Tenant, every_log};
 
-#[path = "../../../tests/servers/broker.rs"]
+#[path = "../../../../tests/servers/broker.rs"]
 mod broker;
+mod faults;
+mod secure;
 
 use broker::Brokers;
 
