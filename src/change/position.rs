@@ -70,6 +70,26 @@ pub struct LogPlace {
 #[serde(transparent)]
 pub struct Term(pub u64);
 
+/// Sessions that a lease's term has room for.
+const SESSIONS: u64 = 1 << 20;
+
+impl Term {
+    /// The term of a lease's `number`-th session: higher than those of the sessions before it and of lower leases.
+    ///
+    /// A tailer that failed may have left an append behind that is still on its way to the log; the next one of the same daemon must
+    /// be told from it as from a predecessor's.
+    #[must_use]
+    pub fn session(self, number: u64) -> Self {
+        Self(self.0.saturating_mul(SESSIONS).saturating_add(number.min(SESSIONS - 1)))
+    }
+
+    /// The lease's term of a session's.
+    #[must_use]
+    pub fn of_session(self) -> Self {
+        Self(self.0 / SESSIONS)
+    }
+}
+
 /// A position that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {what}")]

@@ -28,6 +28,16 @@ pub enum DropReason {
     Repeated,
 }
 
+impl DropReason {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::LowerTerm => "late: its tailer had been succeeded",
+            Self::Repeated => "repeated: its change was taken before",
+        }
+    }
+}
+
 /// What a reader does with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -54,13 +64,22 @@ pub struct ChainCheck {
     last: Option<ChangePosition>,
     term: Term,
     dropped: Dropped,
+    /// The last record before those that were left out, if any were since.
+    before_left_out: Option<Option<ChangePosition>>,
 }
 
 impl ChainCheck {
     /// Starts at a place: behind the last record taken, with the highest term seen. Where nothing counts before the place, the first
     /// record must follow nothing.
     pub fn new(topic: impl Into<String>, partition: u32, place: &LogPlace) -> Self {
-        Self { topic: topic.into(), partition, last: place.last, term: place.term, dropped: Dropped::default() }
+        Self {
+            topic: topic.into(),
+            partition,
+            last: place.last,
+            term: place.term,
+            dropped: Dropped::default(),
+            before_left_out: None,
+        }
     }
 
     /// The verdict on the next record, which has not passed with it yet.
@@ -74,13 +93,35 @@ impl ChainCheck {
         if self.last.is_some_and(|last| record.position <= last) {
             return Ok(Verdict::Drop(DropReason::Repeated));
         }
-        if record.previous == self.last { Ok(Verdict::Take) } else { Err(self.broken(record)) }
+        // Of those that were left out, some may be late: whoever goes on behind them did not see them.
+        let behind_left_out = |before| record.term > self.term && (before..=self.last).contains(&record.previous);
+        let follows = record.previous == self.last || self.before_left_out.is_some_and(behind_left_out);
+        if follows { Ok(Verdict::Take) } else { Err(self.broken(record)) }
+    }
+
+    /// The next record passes and counts for nothing: the history it is of was left before it was published.
+    ///
+    /// # Errors
+    /// As [`ChainCheck::verdict`].
+    pub fn leave_out(&mut self, record: &Record) -> Result<()> {
+        let before = self.before_left_out.unwrap_or(self.last);
+        let verdict = self.verdict(record)?;
+        self.pass(record, verdict);
+        self.before_left_out = Some(before);
+        Ok(())
+    }
+
+    /// Goes back to before what was left out since the last record that counts.
+    pub fn go_back(&mut self) {
+        if let Some(before) = self.before_left_out.take() {
+            self.last = before;
+        }
     }
 
     /// The record passes, with the verdict that it got.
     pub fn pass(&mut self, record: &Record, verdict: Verdict) {
         match verdict {
-            Verdict::Take => self.last = Some(record.position),
+            Verdict::Take => (self.last, self.before_left_out) = (Some(record.position), None),
             Verdict::Drop(DropReason::Repeated) => self.dropped.repeated += 1,
             Verdict::Drop(DropReason::LowerTerm) => {
                 self.dropped.lower_term += 1;
@@ -98,6 +139,11 @@ impl ChainCheck {
         let verdict = self.verdict(record)?;
         self.pass(record, verdict);
         Ok(verdict)
+    }
+
+    /// The topic and the partition.
+    pub fn place(&self) -> (&str, u32) {
+        (&self.topic, self.partition)
     }
 
     /// The last record taken and the highest term seen: what the lake commits, and what the next check starts from.
@@ -334,6 +380,20 @@ mod tests {
         let expected = [Verdict::Take, Verdict::Take, Verdict::Drop(DropReason::Repeated), Verdict::Drop(DropReason::LowerTerm)];
         assert_eq!(verdicts(&mut check, &records), expected);
         assert_eq!(verdicts(&mut check, &[record(13, 6, Some(5), 2), record(14, 7, Some(6), 2)])[1], Verdict::Take);
+    }
+
+    #[test]
+    fn behind_what_was_left_out_a_successor_names_what_it_saw_of_it() {
+        let left_out = [record(9, 5, Some(4), 1), record(10, 6, Some(5), 1), record(11, 7, Some(6), 1)];
+        for (previous, term, follows) in [(4, 2, true), (6, 2, true), (7, 2, true), (6, 1, false), (3, 2, false)] {
+            let mut check = ChainCheck::new("t", 0, &behind(4, 1));
+            left_out.iter().for_each(|record| check.leave_out(record).unwrap());
+            assert_eq!(check.check(&record(12, 20, Some(previous), term)).is_ok(), follows, "{previous} {term}");
+        }
+        let mut check = ChainCheck::new("t", 0, &behind(4, 1));
+        left_out.iter().for_each(|record| check.leave_out(record).unwrap());
+        check.go_back();
+        assert_eq!(check.last(), Some((at(4), Term(1))));
     }
 
     #[test]

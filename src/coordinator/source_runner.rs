@@ -156,6 +156,7 @@ async fn session(
     so_far: &mut SoFar,
 ) -> Result<()> {
     so_far.rebuild_asked = false;
+    ledger.begin_session();
     plan.rooms.source.identity().await?;
     let wanted = reconcile::reconcile(plan, ledger, settings.take_over).await?;
     let captured: Vec<_> = wanted.iter().map(|table| (table.name.clone(), table.options.clone())).collect();

@@ -5,7 +5,6 @@
 //! paused or parked on the way stays so, and is read anew when it goes on.
 
 use crate::change::{BinlogPosition, Cut, LogPlace};
-use crate::changelog::PartitionTail;
 use crate::metadata::{CaptureState, Phase, TableState};
 use crate::source::Checkpoint;
 use crate::trial::{Mistake, planted};
@@ -63,11 +62,12 @@ pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<Log
         if known || !matches!(state.capture, CaptureState::On { .. }) {
             continue;
         }
-        rooms.changelog.open_topic(&state.topic, ledger.lease().term).await?;
+        let term = ledger.session_term();
+        rooms.changelog.open_topic(&state.topic, term).await?;
         let known = rooms.metadata.published(Some(ledger.lease()), ledger.source_name(), &state.topic).await?;
         let known = known.map(|(_, ends)| ends).unwrap_or_default();
         let tails = rooms.changelog.tails(&state.topic, &known).await?;
-        ends.push((state.topic.clone(), tails.iter().map(PartitionTail::place).collect()));
+        ends.push((state.topic.clone(), tails.iter().map(|tail| LogPlace { term, ..tail.place() }).collect()));
     }
     Ok(ends)
 }

@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::change::TableName;
+use crate::change::{TableName, Term};
 use crate::metadata::{CaptureState, Lease, Metadata, Parked, SourceState, TableState};
 
 use super::board::SharedBoard;
@@ -54,6 +55,8 @@ pub struct Ledger {
     lease: Lease,
     source: String,
     board: SharedBoard,
+    /// Sessions of this lease that have begun.
+    sessions: AtomicU64,
     tables: Mutex<Tables>,
     /// What is written down of workers that fail and are tried again.
     troubles: Mutex<BTreeMap<TableKey, Parked>>,
@@ -70,7 +73,18 @@ impl Ledger {
         }
         let troubles = metadata.troubles(source).await?.into_iter();
         let troubles = troubles.map(|(table, generation, trouble)| (TableKey { table, generation }, trouble)).collect();
-        Ok(Self { metadata, lease, source: source.to_owned(), board, tables: Mutex::new(tables), troubles: Mutex::new(troubles) })
+        let (source, sessions) = (source.to_owned(), AtomicU64::new(0));
+        Ok(Self { metadata, lease, source, board, sessions, tables: Mutex::new(tables), troubles: Mutex::new(troubles) })
+    }
+
+    /// Another session begins.
+    pub fn begin_session(&self) {
+        self.sessions.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The term of the session at hand, by which the change log tells its records from those of earlier ones.
+    pub fn session_term(&self) -> Term {
+        self.lease.term.session(self.sessions.load(Ordering::Acquire))
     }
 
     /// The lease that every write names.

@@ -29,6 +29,6 @@ pub async fn of(rooms: &Rooms, mode: &str, into: &(String, String), topic: &str)
             past.term = past.term.max(traces.term);
         }
     }
-    past.term = past.term.max(rooms.changelog.topic_term(topic).await?.unwrap_or_default());
+    past.term = past.term.max(rooms.changelog.topic_term(topic).await?.unwrap_or_default().of_session());
     Ok(past)
 }

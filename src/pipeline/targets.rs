@@ -49,7 +49,7 @@ pub async fn forget_the_gone(rooms: &Rooms, ledger: &Ledger, state: &TableState)
     if gone.is_empty() {
         return Ok(());
     }
-    Ok(rooms.changelog.forget(&state.topic, ledger.lease().term, &gone).await?)
+    Ok(rooms.changelog.forget(&state.topic, ledger.session_term(), &gone).await?)
 }
 
 /// A table that stands still keeps its records only until the embedded log is full: it never stalls the others.

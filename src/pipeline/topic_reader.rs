@@ -1,18 +1,22 @@
 //! A topic's records in the order of the source, whatever partitions they are in.
 //!
-//! Within a partition records come in the order of their offsets. Of several partitions the next record is the one with the lowest
-//! position among their next ones, and it is given only when each partition that has not come to its end has shown its next: so a
-//! transaction's records come together, in order, and a reader who stops before a position has taken all that lies below it in every
-//! partition. A late or repeated record, whose position is lower than what stands before it, comes sooner than it need, and is dropped by
-//! its partition's chain all the same.
+//! Within a partition records come in the order of their offsets, and only those that its chain takes: late and repeated ones are dropped,
+//! those of a history that was left before they were published are left out. Of several partitions the next record is the one with the
+//! lowest position among their next ones, and it is given only when each partition that has not come to its end has shown its next. What
+//! a chain takes has rising positions, so a transaction's records come together, in order, and a reader who stops before a position
+//! has taken all that lies below it in every partition.
 
 use crate::change::LogOffset;
+use crate::changelog::chain::{ChainCheck, Verdict};
 use crate::changelog::{ChangeLog, Record, Result};
+
+use super::epoch::Histories;
 
 /// Reads every partition of a topic up to an end.
 pub(super) struct TopicReader<'a> {
     changelog: &'a dyn ChangeLog,
     topic: &'a str,
+    histories: &'a Histories,
     /// Record bytes of a partition that are fetched at once.
     bytes: usize,
     cursors: Vec<Cursor>,
@@ -21,25 +25,18 @@ pub(super) struct TopicReader<'a> {
 struct Cursor {
     /// Behind the last record that passed.
     offset: LogOffset,
+    /// Where the records begin that were left out since the last one that was taken.
+    left_out: Option<LogOffset>,
     end: LogOffset,
+    chain: ChainCheck,
     block: Vec<Record>,
     next: usize,
-}
-
-impl Cursor {
-    fn head(&self) -> Option<&Record> {
-        self.block.get(self.next)
-    }
-
-    fn is_waited_for(&self) -> bool {
-        self.head().is_none() && self.offset < self.end
-    }
 }
 
 /// What [`TopicReader::fill`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {
-    /// There are records, or there were none to wait for.
+    /// There is a next record.
     Yes,
     /// Every partition has come to its end.
     AtEnd,
@@ -52,22 +49,37 @@ impl<'a> TopicReader<'a> {
     pub(super) fn new(
         changelog: &'a dyn ChangeLog,
         topic: &'a str,
+        histories: &'a Histories,
         (from, ends): (&[LogOffset], &[LogOffset]),
+        chains: Vec<ChainCheck>,
         bytes: usize,
     ) -> Self {
-        let cursor = |(offset, end): (&LogOffset, &LogOffset)| Cursor { offset: *offset, end: *end, block: Vec::new(), next: 0 };
-        let cursors: Vec<Cursor> = from.iter().zip(ends).map(cursor).collect();
-        Self { changelog, topic, bytes: bytes / cursors.len().max(1), cursors }
+        let cursor = |((offset, end), chain): ((&LogOffset, &LogOffset), ChainCheck)| Cursor {
+            offset: *offset,
+            left_out: None,
+            end: *end,
+            chain,
+            block: Vec::new(),
+            next: 0,
+        };
+        let cursors: Vec<Cursor> = from.iter().zip(ends).zip(chains).map(cursor).collect();
+        Self { changelog, topic, histories, bytes: bytes / cursors.len().max(1), cursors }
     }
 
     /// Fetches what the next record has to be chosen from.
+    ///
+    /// # Errors
+    /// Those of [`ChangeLog::read`] and of the chains.
     pub(super) async fn fill(&mut self) -> Result<Filled> {
-        for (number, cursor) in self.cursors.iter_mut().enumerate().filter(|(_, cursor)| cursor.is_waited_for()) {
-            let partition = u32::try_from(number).unwrap_or(u32::MAX);
-            cursor.block = self.changelog.read(self.topic, partition, cursor.offset, cursor.end, self.bytes).await?;
-            cursor.next = 0;
-            if cursor.block.is_empty() {
-                return Ok(Filled::Gap(number, cursor.offset));
+        for (number, cursor) in self.cursors.iter_mut().enumerate() {
+            while cursor.is_waited_for() {
+                let partition = u32::try_from(number).unwrap_or(u32::MAX);
+                cursor.block = self.changelog.read(self.topic, partition, cursor.offset, cursor.end, self.bytes).await?;
+                cursor.next = 0;
+                if cursor.block.is_empty() {
+                    return Ok(Filled::Gap(number, cursor.offset));
+                }
+                cursor.settle(self.histories)?;
             }
         }
         Ok(if self.cursors.iter().all(|cursor| cursor.head().is_none()) { Filled::AtEnd } else { Filled::Yes })
@@ -88,21 +100,73 @@ impl<'a> TopicReader<'a> {
         lowest
     }
 
-    /// The record at the head of a partition has passed.
-    pub(super) fn pass(&mut self, partition: usize) {
-        let Some(cursor) = self.cursors.get_mut(partition) else { return };
-        let Some(record) = cursor.head() else { return };
-        cursor.offset = LogOffset(record.offset.0 + 1);
-        cursor.next += 1;
-        if cursor.next == cursor.block.len() {
-            // A huge row is not kept in its record as well.
-            cursor.block = Vec::new();
-            cursor.next = 0;
+    /// The record at the head of a partition was taken.
+    ///
+    /// # Errors
+    /// When the next one does not follow it.
+    pub(super) fn pass(&mut self, partition: usize) -> Result<()> {
+        let Some(cursor) = self.cursors.get_mut(partition) else { return Ok(()) };
+        if let Some(record) = cursor.block.get(cursor.next) {
+            cursor.chain.pass(record, Verdict::Take);
+            cursor.left_out = None;
+            cursor.skip();
         }
+        cursor.settle(self.histories)
     }
 
-    /// Behind the last record that passed, per partition.
-    pub(super) fn offsets(&self) -> Vec<LogOffset> {
-        self.cursors.iter().map(|cursor| cursor.offset).collect()
+    /// Behind the last record that passed, per partition, and the chains there. A reader that did not come to the end stops before what
+    /// was left out last: whether the next record follows it is seen when it is taken.
+    pub(super) fn stop(mut self, at_end: bool) -> (Vec<LogOffset>, Vec<ChainCheck>) {
+        for cursor in self.cursors.iter_mut().filter(|_| !at_end) {
+            cursor.chain.go_back();
+            cursor.offset = cursor.left_out.unwrap_or(cursor.offset);
+        }
+        self.cursors.into_iter().map(|cursor| (cursor.offset, cursor.chain)).unzip()
+    }
+}
+
+impl Cursor {
+    fn head(&self) -> Option<&Record> {
+        self.block.get(self.next)
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.head().is_none() && self.offset < self.end
+    }
+
+    /// Passes what nobody takes, up to a record that is taken or the end of the block.
+    fn settle(&mut self, histories: &Histories) -> Result<()> {
+        while let Some(record) = self.block.get(self.next) {
+            if histories.is_left_over(record.position.transaction) {
+                self.chain.leave_out(record)?;
+                self.left_out.get_or_insert(self.offset);
+                self.note("the history it is of was left before it was published");
+            } else {
+                let verdict = self.chain.verdict(record)?;
+                let Verdict::Drop(reason) = verdict else { return Ok(()) };
+                self.chain.pass(record, verdict);
+                self.note(reason.text());
+            }
+            self.skip();
+        }
+        Ok(())
+    }
+
+    /// Says that the head is left out.
+    fn note(&self, reason: &str) {
+        let Some(record) = self.head() else { return };
+        let (topic, partition) = self.chain.place();
+        tracing::warn!(topic, partition, offset = %record.offset, position = %record.position, reason, "record left out");
+    }
+
+    fn skip(&mut self) {
+        let Some(record) = self.head() else { return };
+        self.offset = LogOffset(record.offset.0 + 1);
+        self.next += 1;
+        if self.next == self.block.len() {
+            // A huge row is not kept in its record as well.
+            self.block = Vec::new();
+            self.next = 0;
+        }
     }
 }

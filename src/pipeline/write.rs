@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::{BinlogPosition, Cut, LogOffset, LogPlace, Operation, TableName};
-use crate::changelog::chain::{ChainCheck, Verdict};
+use crate::changelog::chain::ChainCheck;
 use crate::changelog::codec::Decoder;
 use crate::changelog::{self, Consumer, Record};
 use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
@@ -93,7 +93,7 @@ struct Writing {
     /// The ends up to which the topic holds nothing that may be taken.
     barren: Option<Vec<LogOffset>>,
     /// The source's earlier histories, as of the last look at what may be taken.
-    histories: Histories,
+    histories: Arc<Histories>,
 }
 
 /// What a batch may take: everything below `position`, which lies between the offsets `from` and `ends` of each partition.
@@ -215,7 +215,7 @@ impl Writing {
             committed_at: Instant::now(),
             maintained_at: Instant::now(),
             barren: None,
-            histories: Histories::default(),
+            histories: Arc::default(),
             table,
             write,
         };
@@ -245,7 +245,7 @@ impl Writing {
     async fn range(&mut self) -> Result<Range> {
         let from = self.point()?.offsets.clone();
         // Read first: what is exact stays so within an epoch.
-        self.histories = Histories::read(&self.write.rooms, &self.source).await?;
+        self.histories = Arc::new(Histories::read(&self.write.rooms, &self.source).await?);
         let lease = Some(self.write.ledger.lease());
         let published = || self.write.rooms.metadata.published(lease, &self.source, &self.topic);
         let early = if planted(Mistake::EndsBeforePublished) { published().await? } else { None };
@@ -327,17 +327,18 @@ impl Writing {
             file_name: range.published.file_name.clone(),
             record_file: range.published.file_name.clone(),
         };
-        let (changelog, topic) = (Arc::clone(&self.write.rooms.changelog), self.topic.clone());
-        let offsets = (range.from.as_slice(), range.ends.as_slice());
-        let mut reader = TopicReader::new(&*changelog, &topic, offsets, self.write.limits.read_bytes);
+        let (changelog, topic, histories) =
+            (Arc::clone(&self.write.rooms.changelog), self.topic.clone(), Arc::clone(&self.histories));
+        let (offsets, chains) = ((range.from.as_slice(), range.ends.as_slice()), std::mem::take(&mut self.chains));
+        let mut reader = TopicReader::new(&*changelog, &topic, &histories, offsets, chains, self.write.limits.read_bytes);
         let mut so_far = SoFar::default();
-        loop {
+        let at_end = loop {
             if cancel.is_cancelled() {
                 return Ok(None);
             }
             match reader.fill().await? {
                 Filled::Yes => {}
-                Filled::AtEnd => break,
+                Filled::AtEnd => break true,
                 Filled::Gap(partition, offset) => {
                     return Err(self.table_error(
                         &format!("topic {topic}[{partition}] has no record at offset {offset}, which is published"),
@@ -346,11 +347,11 @@ impl Writing {
                 }
             }
             if !self.records(range, &mut reader, &mut taken, &mut so_far)? {
-                break;
+                break false;
             }
             self.table.relieve().await?;
-        }
-        taken.offsets = reader.offsets();
+        };
+        (taken.offsets, self.chains) = reader.stop(at_end);
         Ok(Some(taken))
     }
 
@@ -358,51 +359,20 @@ impl Writing {
     fn records(&mut self, range: &Range, reader: &mut TopicReader<'_>, taken: &mut Taken, so_far: &mut SoFar) -> Result<bool> {
         while let Some((partition, record)) = reader.head() {
             let start = record.position.transaction;
-            if self.histories.is_left_over(start) {
-                self.leave_out(partition, record)?;
-                reader.pass(partition);
-                continue;
+            let other = so_far.transaction.is_some_and(|transaction| transaction != start || planted(Mistake::HalfTransaction));
+            let full = so_far.bytes >= self.write.limits.bytes || so_far.records >= self.write.limits.rows;
+            if start >= range.position.0 || (other && full) {
+                taken.position = Cut(start).min(range.position);
+                taken.file_name = std::mem::take(&mut taken.record_file);
+                return Ok(false);
             }
-            // Before anything is decided by its position: a late record stands behind later ones.
-            let verdict = self.chain(partition)?.verdict(record)?;
-            if verdict == Verdict::Take {
-                let other =
-                    so_far.transaction.is_some_and(|transaction| transaction != start || planted(Mistake::HalfTransaction));
-                let full = so_far.bytes >= self.write.limits.bytes || so_far.records >= self.write.limits.rows;
-                if start >= range.position.0 || (other && full) {
-                    taken.position = Cut(start).min(range.position);
-                    taken.file_name = std::mem::take(&mut taken.record_file);
-                    return Ok(false);
-                }
-                self.record(partition, record, taken)?;
-                so_far.transaction = Some(start);
-                so_far.bytes += record.value.len() as u64;
-                so_far.records += 1;
-            }
-            if let Verdict::Drop(reason) = verdict {
-                tracing::warn!(
-                    topic = %self.topic, partition, offset = %record.offset, position = %record.position, ?reason, "record left out"
-                );
-            }
-            self.chain(partition)?.pass(record, verdict);
-            reader.pass(partition);
+            self.record(partition, record, taken)?;
+            so_far.transaction = Some(start);
+            so_far.bytes += record.value.len() as u64;
+            so_far.records += 1;
+            reader.pass(partition)?;
         }
         Ok(true)
-    }
-
-    fn chain(&mut self, partition: usize) -> Result<&mut ChainCheck> {
-        let missing = || changelog::Error::Missing { topic: self.topic.clone(), partition: u32::try_from(partition).ok() };
-        Ok(self.chains.get_mut(partition).ok_or_else(missing)?)
-    }
-
-    /// A record of a history that was left before it was published: it is part of the chain, and of nothing else.
-    fn leave_out(&mut self, partition: usize, record: &Record) -> Result<()> {
-        self.chain(partition)?.check(record)?;
-        tracing::warn!(
-            topic = %self.topic, partition, offset = %record.offset, position = %record.position,
-            "record left out: the history it is of was left before it was published"
-        );
-        Ok(())
     }
 
     fn record(&mut self, partition: usize, record: &Record, taken: &mut Taken) -> Result<()> {

@@ -139,7 +139,7 @@ impl Tail {
         state.published = Some(published);
         ledger.save_source(&state).await?;
         board.published_moved();
-        let term = ledger.lease().term;
+        let term = ledger.session_term();
         let unpublished = Arc::new(Unpublished::default());
         if checkpoint.unseen.is_some() {
             // Writers wait until the new server has shown all that the old one had sent: a full log would wait for them.
