@@ -8,6 +8,8 @@
 
 mod bank;
 mod bounded;
+#[path = "../servers/broker.rs"]
+mod broker;
 mod changes;
 mod daemon;
 mod damaged_lake;
@@ -17,6 +19,7 @@ mod dump;
 mod equality;
 mod failover;
 mod full_disks;
+mod kafka;
 mod keeper;
 mod kills;
 mod lake;

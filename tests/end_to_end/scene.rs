@@ -39,7 +39,9 @@ pub(crate) struct Yaml {
     pub(crate) commit: String,
     /// The items of `tables:`, a line each.
     pub(crate) tables: Vec<String>,
-    /// More of the flow map behind `changelog:`, from its comma on.
+    /// Which change log: the first keys of the flow map behind `changelog:`.
+    pub(crate) log: String,
+    /// More of that flow map, from its comma on.
     pub(crate) changelog: String,
     /// `lake.datetime_zone`.
     pub(crate) zone: String,
@@ -67,10 +69,11 @@ impl Yaml {
         format!(
             "state: sqlite:state/binlake.db\n\
              scratch: state/scratch\n\
-             changelog: {{kind: local, dir: state/changelog{}}}\n\
+             changelog: {{{}{}}}\n\
              {}\
              lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: {}\n{}\
              sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}{}",
+            self.log,
             self.changelog,
             self.more,
             lake.display(),
@@ -129,6 +132,7 @@ impl Scene {
             snapshot: "{parallel: 2, chunk_rows: 500}".to_owned(),
             commit: "{interval: 1s}".to_owned(),
             tables: tables.iter().map(|table| table.as_ref().to_owned()).collect(),
+            log: "kind: local, dir: state/changelog".to_owned(),
             changelog: String::new(),
             zone: "UTC".to_owned(),
             our_zone: "UTC".to_owned(),

@@ -79,13 +79,24 @@ impl Client {
 
     /// Appends, until all is acknowledged or `given_up`. After an error this client must not be used any more.
     pub(super) fn append(&mut self, batches: &[AppendBatch], given_up: &dyn Fn() -> bool) -> Result<Vec<Ends>, Failed> {
+        if !self.transactions || batches.iter().all(|batch| batch.records.is_empty()) {
+            return self.send_all(batches, given_up);
+        }
+        self.producer.begin_transaction().map_err(|error| lost("no transaction can be begun", &error))?;
+        let ends = self.send_all(batches, given_up).and_then(|ends| self.commit(given_up).map(|()| ends));
+        ends.map_err(|failed| self.abort(failed))
+    }
+
+    /// Undoes what was sent of a transaction that failed. That it failed because of a successor is said here, and not by the records.
+    fn abort(&self, failed: Failed) -> Failed {
+        let aborted = self.producer.abort_transaction(TRANSACTION_STEP);
+        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
+        let said = aborted.err().and_then(|error| error_code(&error));
+        if fatal.into_iter().chain(said).any(is_fenced) { Failed::Fenced } else { failed }
+    }
+
+    fn send_all(&mut self, batches: &[AppendBatch], given_up: &dyn Fn() -> bool) -> Result<Vec<Ends>, Failed> {
         let mut sending = Sending::new(batches);
-        if batches.iter().all(|batch| batch.records.is_empty()) {
-            return Ok(sending.into_ends());
-        }
-        if self.transactions {
-            self.producer.begin_transaction().map_err(|error| lost("no transaction can be begun", &error))?;
-        }
         let mut handed_over = 0_usize;
         for (number, batch) in batches.iter().enumerate() {
             for record in 0..batch.records.len() {
@@ -101,9 +112,6 @@ impl Client {
             }
         }
         self.wait(&mut sending, given_up, &|sending| sending.is_done())?;
-        if self.transactions {
-            self.commit(given_up)?;
-        }
         Ok(sending.into_ends())
     }
 

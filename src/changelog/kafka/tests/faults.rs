@@ -1,34 +1,52 @@
 //! Brokers that die: what was acknowledged is there, whole and in order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
-/// Appends to a topic until it is told to stop, as a tailer does: after a failure it goes on behind the tail that it finds.
-async fn keep_appending(log: Arc<KafkaLog>, topic: String, stop: Arc<AtomicBool>) -> Vec<AppendBatch> {
-    let (mut feed, mut acknowledged) = (Feed::new(&topic, 0), Vec::new());
-    let mut ends = LogOffset(0);
-    while !stop.load(Ordering::Acquire) {
-        let batch = feed.batch(1, 200, 100);
-        let done = log.append(vec![batch.clone()]).await.unwrap_or_else(|error| panic!("appending goes on: {error}"));
-        assert!(done[0].ends[0] > Some(ends), "{done:?} behind {ends}");
-        ends = done[0].ends[0].unwrap();
-        acknowledged.push(batch);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+/// Somebody who appends to a topic.
+#[derive(Default)]
+struct Appending {
+    stop: AtomicBool,
+    /// Appends that were acknowledged.
+    done: AtomicUsize,
+}
+
+impl Appending {
+    /// Appends until it is told to stop. No fault of the brokers' fails an append.
+    async fn run(self: Arc<Self>, log: Arc<KafkaLog>, topic: String) -> Vec<AppendBatch> {
+        let (mut feed, mut acknowledged, mut end) = (Feed::new(&topic, 0), Vec::new(), LogOffset(0));
+        while !self.stop.load(Ordering::Acquire) {
+            let batch = feed.batch(1, 200, 100);
+            let done = log.append(vec![batch.clone()]).await.unwrap_or_else(|error| panic!("appending goes on: {error}"));
+            assert!(done[0].ends[0] > Some(end), "{done:?} behind {end}");
+            end = done[0].ends[0].unwrap();
+            acknowledged.push(batch);
+            self.done.fetch_add(1, Ordering::AcqRel);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        acknowledged
     }
-    acknowledged
+
+    /// Waits until so many more are done.
+    async fn more(&self, appends: usize) {
+        let (goal, deadline) = (self.done.load(Ordering::Acquire) + appends, Instant::now() + Duration::from_secs(60));
+        while self.done.load(Ordering::Acquire) < goal {
+            assert!(Instant::now() < deadline, "nothing is acknowledged");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 /// Runs `faults` while somebody appends, and reads back.
 async fn survives(log: KafkaLog, topic: &str, faults: impl AsyncFnOnce(&KafkaLog)) {
-    let (log, stop) = (Arc::new(log), Arc::new(AtomicBool::new(false)));
-    let appending = tokio::spawn(keep_appending(Arc::clone(&log), topic.to_owned(), Arc::clone(&stop)));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (log, appending) = (Arc::new(log), Arc::new(Appending::default()));
+    let running = tokio::spawn(Arc::clone(&appending).run(Arc::clone(&log), topic.to_owned()));
+    appending.more(20).await;
     faults(&log).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    stop.store(true, Ordering::Release);
-    let acknowledged = appending.await.unwrap();
-    assert!(acknowledged.len() > 10, "{} appends", acknowledged.len());
+    appending.more(20).await;
+    appending.stop.store(true, Ordering::Release);
+    let acknowledged = running.await.unwrap();
     let read = all(&log, topic, 0).await.unwrap();
     assert_eq!(read.len(), acknowledged.len() * 200);
     assert!(positions(&read) == positions_of(&acknowledged), "what was acknowledged is there, once and in order");

@@ -23,19 +23,24 @@ fn certificates() -> tempfile::TempDir {
         keytool(directory.path(), &key);
         keytool(directory.path(), &["-exportcert", "-rfc", "-alias", name, "-file", &file, "-keystore", &store]);
     }
-    let trust = ["-importcert", "-noprompt", "-alias", "client", "-file", "client.pem", "-keystore", "trusted.p12"];
-    keytool(directory.path(), &trust);
+    for name in ["broker", "client"] {
+        let file = format!("{name}.pem");
+        keytool(directory.path(), &["-importcert", "-noprompt", "-alias", name, "-file", &file, "-keystore", "trusted.p12"]);
+    }
     directory
 }
 
 fn broker(certificates: &Path, protocol: &str, more: &[&str]) -> Brokers {
-    let store = certificates.join("broker.p12").display().to_string();
+    let (store, trusted) = (certificates.join("broker.p12"), certificates.join("trusted.p12"));
     let mut settings = vec![
         format!("listeners={protocol}://127.0.0.1:@PORT@,CONTROLLER://127.0.0.1:@CONTROLLER@"),
         format!("inter.broker.listener.name={protocol}"),
-        format!("ssl.keystore.location={store}"),
+        format!("ssl.keystore.location={}", store.display()),
         format!("ssl.keystore.password={STORE_PASSWORD}"),
         "ssl.keystore.type=PKCS12".to_owned(),
+        format!("ssl.truststore.location={}", trusted.display()),
+        format!("ssl.truststore.password={STORE_PASSWORD}"),
+        "ssl.truststore.type=PKCS12".to_owned(),
     ];
     settings.extend(more.iter().map(|text| (*text).to_owned()));
     Brokers::start(1, &settings.iter().map(String::as_str).collect::<Vec<_>>())
@@ -94,9 +99,7 @@ async fn sasl_over_tls_and_what_is_said_when_a_login_or_a_right_is_missing() {
 #[tokio::test]
 async fn a_client_certificate_is_shown() {
     let certificates = certificates();
-    let trusted = format!("ssl.truststore.location={}", certificates.path().join("trusted.p12").display());
-    let password = format!("ssl.truststore.password={STORE_PASSWORD}");
-    let brokers = broker(certificates.path(), "SSL", &["ssl.client.auth=required", &trusted, &password, "ssl.truststore.type=PKCS12"]);
+    let brokers = broker(certificates.path(), "SSL", &["ssl.client.auth=required"]);
     let (ca, store) = (certificates.path().join("broker.pem"), certificates.path().join("client.p12"));
     let (ca, store) = (ca.display().to_string(), store.display().to_string());
     let without = [("security.protocol", "SSL"), ("ssl.ca.location", ca.as_str())];

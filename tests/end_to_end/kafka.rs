@@ -1,0 +1,181 @@
+//! The way through Kafka: real brokers between the real binary and its lake, and what can become of topics.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use crate::broker::Brokers;
+use crate::daemon::Daemon;
+use crate::equality::{assert_equal, assert_no_duplicates};
+use crate::scene::Scene;
+use crate::server::Server;
+use crate::workload::{self, SHAPES, Workload};
+
+/// A scene whose change log is on these brokers.
+fn scene(server: &Server, brokers: &Brokers, tables: &[String], more: &str) -> Scene {
+    let mut scene = Scene::new(server, tables);
+    let addresses: Vec<String> = brokers.addresses().iter().map(|address| format!("\"{address}\"")).collect();
+    scene.edit(|yaml| yaml.log = format!("kind: kafka, brokers: [{}]{more}", addresses.join(", ")));
+    scene
+}
+
+fn client(brokers: &Brokers) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers.addresses().join(","));
+    config
+}
+
+/// A database with two tables of ten rows, live through Kafka.
+async fn two_tables<'a>(server: &Server, brokers: &Brokers, database: &str) -> (Scene, Vec<String>) {
+    server.create_database(database).await;
+    let tables: Vec<String> = ["one", "two"].iter().map(|name| format!("{database}.{name}")).collect();
+    for table in &tables {
+        let rows: Vec<String> = (1..=10).map(|id| format!("({id},'row {id}')")).collect();
+        let create = format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(20) NULL)");
+        server.execute(&[create, format!("INSERT INTO {table} VALUES {}", rows.join(","))]).await;
+    }
+    (scene(server, brokers, &[format!("{{table: {database}.*, mode: both}}")], ""), tables)
+}
+
+fn topic(scene: &Scene, table: &str) -> String {
+    format!("{}.{table}", scene.yaml.name)
+}
+
+/// A table parks for a reason, the other goes on, and a rebuild mends it.
+async fn parks_and_is_rebuilt(server: &Server, scene: &Scene, mut daemon: Daemon<'_>, tables: &[String], reason: &str) {
+    let found = daemon.wait_parked(&tables[0]);
+    assert!(found.contains(reason) && found.contains("rebuild"), "{found}");
+    server.execute(&[format!("INSERT INTO {} VALUES (50,'still captured')", tables[1])]).await;
+    scene.good(&["rebuild", &tables[0]]);
+    daemon.wait_live_again(tables);
+    server.execute(&[format!("INSERT INTO {} VALUES (51,'captured again')", tables[0])]).await;
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(scene, server, tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_goes_through_kafka_whatever_is_killed() {
+    let (server, brokers) = (Server::start(&[]).await, Brokers::start(1, &[]));
+    for (database, more) in [("by_kafka", ", partitions: 3"), ("by_transactions", ", transactions: true")] {
+        workload::prepare(&server, database, &SHAPES, 300).await;
+        let items = [format!("{{table: {database}.ordinary, mode: both}}"), format!("{{table: {database}.*}}")];
+        let scene = scene(&server, &brokers, &items, more);
+        let tables = workload::names(database, &SHAPES);
+        assert!(scene.good(&["check"]).contains("it will be created"));
+        let load = Workload::start(&server, database, &SHAPES, 7).await;
+        let mut daemon = Daemon::start(&scene);
+        daemon.wait_live(&tables);
+        for _ in 0..2 {
+            daemon.kill();
+            load.commits(20).await;
+            daemon = Daemon::start(&scene);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        tokio::task::block_in_place(|| {
+            brokers.kill(1);
+            std::thread::sleep(Duration::from_secs(2));
+            brokers.start_again(1);
+        });
+        load.commits(50).await;
+        daemon.wait_live(&tables);
+        load.stop().await;
+        daemon.stop();
+        scene.catch_up();
+        assert_equal(&scene, &server, &tables).await;
+        assert_no_duplicates(&scene, &format!("{database}.ordinary"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_ate_parks_the_table_alone() {
+    let (server, brokers) = (Server::shared(), Brokers::shared());
+    let (scene, tables) = two_tables(server, brokers, "eaten").await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    scene.good(&["pause", &tables[0]]);
+    daemon.wait_for("a paused table", |status| status.phase(&tables[0]) == "paused");
+    server.execute(&[format!("INSERT INTO {} VALUES (20,'eaten'), (21,'eaten')", tables[0])]).await;
+    let topic = topic(&scene, &tables[0]);
+    let consumer: BaseConsumer = client(brokers).set("group.id", "look").create().unwrap();
+    let end = loop {
+        let (_, end) = consumer.fetch_watermarks(&topic, 0, Duration::from_secs(10)).unwrap();
+        if end >= 2 {
+            break end;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let admin: AdminClient<DefaultClientContext> = client(brokers).create().unwrap();
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(&topic, 0, Offset::Offset(end)).unwrap();
+    admin.delete_records(&below, &AdminOptions::new()).await.unwrap();
+    scene.good(&["resume", &tables[0]]);
+    parks_and_is_rebuilt(server, &scene, daemon, &tables, "is gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_topic_parks_the_table_alone() {
+    let (server, brokers) = (Server::shared(), Brokers::shared());
+    let (scene, tables) = two_tables(server, brokers, "topicless").await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    server.execute(&[format!("INSERT INTO {} VALUES (20,'before')", tables[0])]).await;
+    let before = daemon.wait_for("a commit", |status| status.commit(&tables[0]) > Some(1)).commit(&tables[0]);
+    let admin: AdminClient<DefaultClientContext> = client(brokers).create().unwrap();
+    admin.delete_topics(&[&topic(&scene, &tables[0])], &AdminOptions::new()).await.unwrap();
+    server.execute(&[format!("INSERT INTO {} VALUES (21,'behind {before:?}')", tables[0])]).await;
+    parks_and_is_rebuilt(server, &scene, daemon, &tables, &topic(&scene, &tables[0])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_record_parks_the_table_with_its_offset() {
+    let (server, brokers) = (Server::shared(), Brokers::shared());
+    let (scene, tables) = two_tables(server, brokers, "foreign_records").await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    server.execute(&[format!("INSERT INTO {} VALUES (20,'ours')", tables[0])]).await;
+    daemon.wait_for("a commit", |status| status.commit(&tables[0]) > Some(1));
+    let producer: BaseProducer = client(brokers).create().unwrap();
+    producer.send(BaseRecord::to(&topic(&scene, &tables[0])).key("k").payload("theirs")).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    server.execute(&[format!("INSERT INTO {} VALUES (21,'ours again')", tables[0])]).await;
+    parks_and_is_rebuilt(server, &scene, daemon, &tables, "no record of binlake's").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_what_other_consumers_expect() {
+    let (server, brokers) = (Server::shared(), Brokers::shared());
+    let (mut scene, tables) = two_tables(server, brokers, "for_others").await;
+    scene.edit(|yaml| yaml.changelog = ", tombstones: true, topic: \"cdc-{source}-{database}.{table}\"".to_owned());
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    let table = &tables[0];
+    let changes = [
+        format!("UPDATE {table} SET note = 'changed' WHERE id = 1"),
+        format!("UPDATE {table} SET id = 100 WHERE id = 2"),
+        format!("DELETE FROM {table} WHERE id = 3"),
+    ];
+    server.execute(&changes).await;
+    daemon.stop();
+    scene.catch_up();
+    let consumer: BaseConsumer = client(brokers).set("group.id", "theirs").set("auto.offset.reset", "earliest").create().unwrap();
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(&format!("cdc-{}-{table}", scene.yaml.name), 0, Offset::Beginning).unwrap();
+    consumer.assign(&assignment).unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 6 {
+        let message = consumer.poll(Duration::from_secs(20)).expect("all records come").unwrap();
+        let key = String::from_utf8_lossy(message.key().unwrap()).into_owned();
+        let value: Option<serde_json::Value> = message.payload().map(|value| serde_json::from_slice(value).unwrap());
+        seen.push((key, value.map(|value| value["op"].as_str().unwrap().to_owned())));
+    }
+    let expected = [("1", Some("u")), ("2", Some("d")), ("2", None), ("100", Some("c")), ("3", Some("d")), ("3", None)];
+    let expected = expected.map(|(id, operation)| (format!("{{\"id\":{id}}}"), operation.map(str::to_owned)));
+    assert_eq!(seen, expected);
+    assert_equal(&scene, server, &tables).await;
+}
