@@ -1,21 +1,25 @@
 # What can be done with a checkout. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-all soak bench simulate lint servers clean
+.PHONY: help demo build test test-all soak bench simulate lint servers libraries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## binlake at work on a real MySQL: a school under load, its renewal report out of MySQL and out of the lake
-	@tests/demo/demo.sh
+demo: ## binlake at work on a real MySQL: a school under load, its renewal report out of MySQL and out of the lake; KAFKA=1: through Kafka
+	@DEMO_KAFKA=$(KAFKA) tests/demo/demo.sh
 
-build: ## the release binary, target/release/binlake
+build: libraries ## the release binary, target/release/binlake
 	cargo build --release --locked
 
-servers: ## what the tests need beside the toolchains, into the cache: MySQL and MariaDB servers, a Python with DuckDB
+libraries: # what librdkafka is built with
+	@tests/servers/libraries.sh
+
+servers: libraries ## what the tests need beside the toolchains, into the cache: MySQL, MariaDB and Kafka servers, a Python with DuckDB
 	tests/servers/mysql.sh install
 	tests/servers/mariadb.sh 10.11 install
 	tests/servers/mariadb.sh 11.8 install
+	tests/servers/kafka.sh install
 	tests/servers/python.sh
 
 test: servers lint ## everything that holds the product together, from unit to end to end
@@ -25,16 +29,16 @@ test: servers lint ## everything that holds the product together, from unit to e
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored
 
-soak: ## a long run of kills, network cuts and rebuilds under load, for MINUTES (10)
+soak: libraries ## a long run of kills, network cuts and rebuilds under load, for MINUTES (10)
 	BINLAKE_SOAK_MINUTES=$${MINUTES:-10} cargo test --locked --test end_to_end soak:: -- --ignored --nocapture
 
 bench: servers build ## binlake beside Debezium, mysqldump and the raw limit, in one run; BENCH_ROWS=1000000 for a short one
 	$$(tests/servers/python.sh) benches/bench.py
 
-simulate: ## as many seeds of the simulation as one likes: make simulate SEEDS=1000000 [FROM=10000]
+simulate: libraries ## as many seeds of the simulation as one likes: make simulate SEEDS=1000000 [FROM=10000]
 	SIMULATION_SEEDS=$(or $(SEEDS),10000) SIMULATION_FROM=$(or $(FROM),0) cargo test --locked --test simulation whatever -- --nocapture
 
-lint: ## format, clippy and the documentation's links; warnings are errors
+lint: libraries ## format, clippy and the documentation's links; warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --lib --document-private-items

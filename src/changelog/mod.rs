@@ -16,9 +16,11 @@ use crate::change::{CellError, ChangePosition, Failure, LogOffset, LogPlace, Rem
 pub mod chain;
 pub mod codec;
 pub mod contract;
+pub mod kafka;
 pub mod local;
 pub mod memory;
 
+pub use kafka::{KafkaLog, KafkaSettings};
 pub use local::LocalLog;
 pub use memory::MemoryLog;
 
@@ -331,6 +333,12 @@ pub enum Error {
         /// The latest that is known.
         known: i64,
     },
+    /// What is configured for the log cannot be used.
+    #[error("the change log's settings cannot be used: {reason}")]
+    Settings {
+        /// What is wrong.
+        reason: String,
+    },
     /// The store behind the log failed.
     #[error("change log {path}: {reason}")]
     Storage {
@@ -383,6 +391,7 @@ impl Failure for Error {
             Self::Locked { .. } => {
                 Remedy::Stop("stop the other binlake, or give this one a `changelog.dir` of its own".to_owned())
             }
+            Self::Settings { .. } => Remedy::Stop("mend `changelog` in the configuration".to_owned()),
             Self::Format { .. } => Remedy::Stop("run the binlake version that wrote it, or a later one".to_owned()),
         }
     }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binlake::change::{Clock, Failure, Remedy, SystemClock, TableName};
-use binlake::changelog::local::LocalLog;
-use binlake::changelog::{ChangeLog, LocalSettings};
+use binlake::changelog::{ChangeLog, KafkaLog};
 use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Word};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
@@ -17,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::Failed;
 use super::limits::Parts;
+use super::log::{Log, kafka_settings};
 
 /// Between two looks for requests of the command line.
 const REQUEST_EVERY: Duration = Duration::from_millis(250);
@@ -55,7 +55,7 @@ pub(crate) struct Assembled {
     pub(crate) metadata: Arc<dyn Metadata>,
     /// The lake.
     pub(crate) lake: Arc<dyn Lake>,
-    changelog: Option<Arc<dyn ChangeLog>>,
+    changelog: Option<Log>,
     /// The sources, in the file's order.
     pub(crate) sources: Vec<AssembledSource>,
     clock: Arc<dyn Clock>,
@@ -87,12 +87,8 @@ impl Assembled {
         }
         let lake =
             ObjectLake::open(lake_settings(&config, &parts, Arc::clone(&clock))).map_err(|error| Failed::from_failure(&error))?;
-        let changelog: Option<Arc<dyn ChangeLog>> = match need {
-            Need::Everything => {
-                let directory = config.changelog.directory.clone();
-                let settings = LocalSettings { directory, bytes_max: config.changelog.bytes_max };
-                Some(Arc::new(LocalLog::open(settings).await.map_err(|error| Failed::from_failure(&error))?))
-            }
+        let changelog = match need {
+            Need::Everything => Some(Log::open(&config.changelog, &parts).await?),
             Need::Metadata | Need::Lake | Need::Check => None,
         };
         let shared = Arc::new(config.clone());
@@ -118,6 +114,13 @@ impl Assembled {
             store.claim(&holder()).await.map_err(|error| Failed::from_failure(&error))?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// The log on Kafka, to look at it; None where the log is embedded: only the daemon opens that.
+    pub(crate) fn checked_log(&self) -> Result<Option<KafkaLog>, Failed> {
+        let config::ChangelogConfig::Kafka(kafka) = &self.config.changelog else { return Ok(None) };
+        let log = KafkaLog::open(kafka_settings(kafka, &self.parts)).map_err(|error| Failed::from_failure(&error))?;
+        Ok(Some(log))
     }
 
     /// The newest generation of a table, by its name on the source.
@@ -187,11 +190,11 @@ impl Assembled {
         let Some(changelog) = &self.changelog else { return Err(Failed("the change log is not open".to_owned())) };
         let commit = &self.config.lake.commit;
         let batches = Arc::new(Semaphore::new(self.parts.batches));
-        let plan = |source: &AssembledSource| SourcePlan {
+        let plan = |source: &AssembledSource, changelog: Arc<dyn ChangeLog>| SourcePlan {
             name: source.name.clone(),
             rooms: Rooms {
                 source: Arc::clone(&source.source),
-                changelog: Arc::clone(changelog),
+                changelog,
                 lake: Arc::clone(&self.lake),
                 metadata: Arc::clone(&self.metadata),
                 clock: Arc::clone(&self.clock),
@@ -215,7 +218,7 @@ impl Assembled {
             },
             board: SourcePlan::board(),
         };
-        Ok(self.sources.iter().map(plan).collect())
+        self.sources.iter().map(|source| Ok(plan(source, changelog.of(&source.name)?))).collect()
     }
 
     /// How the coordinator runs.
@@ -341,7 +344,7 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
             return Err(resolution.errors.iter().map(ToString::to_string).collect());
         }
         let wanted = |table: config::ResolvedTable| WantedTable {
-            topic: format!("{}.{}.{}", table.source, table.database, table.table),
+            topic: table.topic,
             mode: table.options.mode.word().to_owned(),
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use binlake::changelog::kafka::{Remark, Weight};
 use binlake::source::{Finding, Severity};
 
 use super::assemble::{Assembled, Need, configuration};
@@ -34,8 +35,18 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
     if !options.offline {
         let rooms = Assembled::open(config, Need::Check).await?;
         findings.push(("lake".to_owned(), lake(&rooms).await));
+        let log = rooms.checked_log()?;
+        if let Some(log) = &log {
+            findings.push(("changelog".to_owned(), of_log(log.check_brokers().await)));
+        }
         for source in &rooms.sources {
-            for mut finding in of_source(source).await {
+            let (of_source, topics) = of_source(source).await;
+            for topic in topics {
+                if let Some(log) = &log {
+                    findings.extend(log.check_topic(&topic).await.into_iter().map(|remark| ("changelog".to_owned(), of_log(remark))));
+                }
+            }
+            for mut finding in of_source {
                 if finding.subject == "time_zone" && settings.lake.datetime_zone.is_some() {
                     finding.severity = Severity::Ok;
                 }
@@ -53,21 +64,32 @@ async fn lake(rooms: &Assembled) -> Finding {
     }
 }
 
-async fn of_source(source: &super::assemble::AssembledSource) -> Vec<Finding> {
+/// What is found of a source, and the topics that its tables want.
+async fn of_source(source: &super::assemble::AssembledSource) -> (Vec<Finding>, Vec<String>) {
     let names = match source.source.tables().await {
         Ok(names) => names,
-        Err(error) => return vec![bad("connection", &Failed::from_failure(&error).0)],
+        Err(error) => return (vec![bad("connection", &Failed::from_failure(&error).0)], Vec::new()),
     };
     match (source.resolver)(&names) {
         Ok(wanted) => {
+            let topics = wanted.iter().map(|table| table.topic.clone()).collect();
             let tables: Vec<_> = wanted.into_iter().map(|table| (table.name, table.options)).collect();
             match source.source.preflight(&tables).await {
-                Ok(findings) => findings,
-                Err(error) => vec![bad("preflight", &Failed::from_failure(&error).0)],
+                Ok(findings) => (findings, topics),
+                Err(error) => (vec![bad("preflight", &Failed::from_failure(&error).0)], topics),
             }
         }
-        Err(mistakes) => mistakes.iter().map(|mistake| bad("tables", mistake)).collect(),
+        Err(mistakes) => (mistakes.iter().map(|mistake| bad("tables", mistake)).collect(), Vec::new()),
     }
+}
+
+fn of_log(remark: Remark) -> Finding {
+    let severity = match remark.weight {
+        Weight::Fine => Severity::Ok,
+        Weight::Risk => Severity::Warning,
+        Weight::Wrong => Severity::Error,
+    };
+    Finding { remedy: remark.remedy, ..finding(severity, &remark.subject, &remark.message) }
 }
 
 fn report(findings: &[(String, Finding)], options: &Options) -> Outcome {

@@ -17,6 +17,10 @@ pub(crate) struct Parts {
     pub(crate) chunk: u64,
     /// Bytes of records fetched at once.
     pub(crate) read: usize,
+    /// Records on their way to Kafka, per source.
+    pub(crate) in_flight: usize,
+    /// Consumers of Kafka, for some megabytes each.
+    pub(crate) consumers: usize,
 }
 
 impl Parts {
@@ -32,6 +36,8 @@ impl Parts {
             // A chunk is sorted and encoded before it is written: it is held about twice.
             chunk: (memory / 8 / sources / parallel.max(1) as u64).max(1 << 20),
             read: clamp(memory / 256, 64 << 10, 1 << 20),
+            in_flight: clamp(memory / 64 / sources, 1 << 20, 32 << 20),
+            consumers: clamp(memory / (64 << 20), 2, 16),
         }
     }
 
@@ -50,7 +56,8 @@ mod tests {
         for memory in [128_u64 << 20, 512 << 20, 8 << 30] {
             let parts = Parts::of(memory, 2, 4);
             let chunks = 2 * 2 * 4 * parts.chunk;
-            let sum = 2 * (parts.transaction + parts.append) as u64 + (parts.batches * parts.batch) as u64 + chunks;
+            let kafka = 2 * parts.in_flight + parts.consumers * (4 << 20);
+            let sum = (2 * (parts.transaction + parts.append) + parts.batches * parts.batch + kafka) as u64 + chunks;
             assert!(sum <= memory, "{parts:?} of {memory}");
         }
     }

@@ -11,6 +11,7 @@ mod discover;
 mod explain;
 mod files;
 mod limits;
+mod log;
 mod progress;
 mod request;
 mod run;

@@ -1,9 +1,10 @@
 //! The whole configuration as YAML, defaults included and secrets left out. It reads back as the same configuration.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::settings::{Config, LakeConfig, SourceConfig, TableEntry};
+use super::settings::{ChangelogConfig, Config, KafkaConfig, LakeConfig, SourceConfig, TableEntry};
 use super::units::{show_duration, show_size};
 
 /// A text that YAML, and the substitution of `$`, read back as it is.
@@ -30,17 +31,47 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(", "))
 }
 
+fn map<T: fmt::Display>(items: &BTreeMap<String, T>) -> String {
+    let items: Vec<String> = items.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(&value.to_string()))).collect();
+    format!("{{{}}}", items.join(", "))
+}
+
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "state: {}", quoted(&format!("sqlite:{}", self.state.display())))?;
         writeln!(f, "scratch: {}", path(&self.scratch))?;
         writeln!(f, "memory: {}", show_size(self.memory))?;
         writeln!(f, "http: {}", quoted(&self.http.to_string()))?;
-        writeln!(f, "changelog:\n  kind: local\n  dir: {}", path(&self.changelog.directory))?;
-        writeln!(f, "  max_bytes: {}", show_size(self.changelog.bytes_max))?;
+        self.changelog.fmt(f)?;
         self.lake.fmt(f)?;
         writeln!(f, "sources:")?;
         self.sources.iter().try_for_each(|source| source.fmt(f))
+    }
+}
+
+impl fmt::Display for ChangelogConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(local) => {
+                writeln!(f, "changelog:\n  kind: local\n  dir: {}", path(&local.directory))?;
+                writeln!(f, "  max_bytes: {}", show_size(local.bytes_max))
+            }
+            Self::Kafka(kafka) => kafka.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "changelog:\n  kind: kafka\n  brokers: {}\n  topic: {}", list(&self.brokers), quoted(&self.topic))?;
+        writeln!(f, "  partitions: {}", self.partitions)?;
+        match self.replication {
+            Some(replication) => writeln!(f, "  replication: {replication}")?,
+            None => writeln!(f, "  # replication: the brokers' default")?,
+        }
+        writeln!(f, "  topic_config: {}", map(&self.topic_config))?;
+        writeln!(f, "  properties: {}", map(&self.properties))?;
+        writeln!(f, "  transactions: {}\n  tombstones: {}", self.transactions, self.tombstones)
     }
 }
 

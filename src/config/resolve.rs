@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::problem::{Place, Problem, in_order};
-use super::settings::{Config, LakeConfig, Mode, SourceConfig, TableOptions};
+use super::settings::{ChangelogConfig, Config, LakeConfig, Mode, SourceConfig, TableOptions};
 use super::suggest::nearest;
+
+/// The longest name that a topic may have.
+pub(super) const TOPIC_LENGTH: usize = 249;
 
 /// Where a table goes in the lake. At least one of the two tables is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct ResolvedTable {
     pub options: TableOptions,
     /// Where it goes.
     pub lake: LakeTables,
+    /// Its topic in the change log.
+    pub topic: String,
 }
 
 /// What became of a source's entries.
@@ -70,6 +75,7 @@ pub fn resolve(config: &Config, source: &SourceConfig, server: &[(String, String
                 named: entry.pattern.exact().is_some(),
                 options: entry.options.clone(),
                 lake: lake_tables(&config.lake, &source.name, database, table, entry.options.mode),
+                topic: topic(&config.changelog, &source.name, database, table),
             });
         }
     }
@@ -96,11 +102,17 @@ pub fn resolve(config: &Config, source: &SourceConfig, server: &[(String, String
     resolution
 }
 
-/// Tables that would have one name in the lake, of all the given ones (of one source or of several).
+/// Tables that would have one name in the lake, or one topic, of all the given ones (of one source or of several).
 pub fn clashes(config: &Config, tables: &[&ResolvedTable]) -> Vec<Problem> {
     let mut names: BTreeMap<(&str, &str), &ResolvedTable> = BTreeMap::new();
+    let mut topics: BTreeMap<&str, &ResolvedTable> = BTreeMap::new();
     let mut problems = Vec::new();
     for table in tables {
+        if let Some(first) = topics.insert(&table.topic, table) {
+            let message = format!("{} and {} would both have the topic {}", of_source(first), of_source(table), table.topic);
+            let remedy = "exclude one of the two, or tell them apart by {source} and {database} in changelog.topic";
+            problems.push(Problem::new(&config.file, &table.place, message, remedy));
+        }
         for name in [&table.lake.mirror, &table.lake.changelog].into_iter().flatten() {
             let Some(first) = names.insert((&table.lake.database, name), table) else { continue };
             let message =
@@ -149,6 +161,7 @@ pub(super) fn named_clashes(config: &Config) -> Vec<Problem> {
                 named: true,
                 options: entry.options.clone(),
                 lake: lake_tables(&config.lake, &source.name, database, table, entry.options.mode),
+                topic: topic(&config.changelog, &source.name, database, table),
             });
         }
     }
@@ -166,16 +179,29 @@ fn lake_tables(lake: &LakeConfig, source: &str, database: &str, table: &str, mod
         Mode::Changelog => (None, Some(table.clone())),
         Mode::Both => (Some(table.clone()), Some(format!("{table}_changelog"))),
     };
-    // In one pass, so that a database called `{source}` stays one.
-    let (mut name, mut rest) = (String::new(), lake.database.as_str());
+    let name = filled(&lake.database, &[("{source}", source), ("{database}", database)]);
+    LakeTables { database: name.to_lowercase(), table, mirror, changelog }
+}
+
+/// The topic of a table. What a topic's name may not hold becomes `_`, as Debezium has it.
+fn topic(changelog: &ChangelogConfig, source: &str, database: &str, table: &str) -> String {
+    let ChangelogConfig::Kafka(kafka) = changelog else { return format!("{source}.{database}.{table}") };
+    let name = filled(&kafka.topic, &[("{source}", source), ("{database}", database), ("{table}", table)]);
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect()
+}
+
+/// A template with its names filled in; in one pass, so that a database called `{source}` stays one.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let (mut name, mut rest) = (String::new(), template);
     while let Some(at) = rest.find('{') {
         name.push_str(&rest[..at]);
-        let (value, length) = if rest[at..].starts_with("{source}") { (source, 8) } else { (database, 10) };
+        rest = &rest[at..];
+        let (placeholder, value) = values.iter().find(|(placeholder, _)| rest.starts_with(placeholder)).unwrap_or(&("{", "{"));
         name.push_str(value);
-        rest = rest.get(at + length..).unwrap_or_default();
+        rest = &rest[placeholder.len()..];
     }
     name.push_str(rest);
-    LakeTables { database: name.to_lowercase(), table, mirror, changelog }
+    name
 }
 
 /// A name that would lead out of its folder, or into one of binlake's own.
@@ -183,9 +209,15 @@ fn unfit(config: &Config, table: &ResolvedTable) -> Option<Problem> {
     let bad =
         |name: &str| name.is_empty() || name.starts_with('.') || name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control());
     let (database, name) = (&table.lake.database, &table.lake.table);
-    (bad(database) || bad(name) || database.starts_with('_')).then(|| {
+    if bad(database) || bad(name) || database.starts_with('_') {
         let message = format!("{} cannot be a folder of the lake as {database:?}.{name:?}", of_source(table));
-        Problem::new(&config.file, &table.place, message, "exclude it, or choose another lake.database")
+        return Some(Problem::new(&config.file, &table.place, message, "exclude it, or choose another lake.database"));
+    }
+    let topic = &table.topic;
+    let on_kafka = matches!(config.changelog, ChangelogConfig::Kafka(_));
+    (on_kafka && (topic.len() > TOPIC_LENGTH || matches!(topic.as_str(), "." | ".."))).then(|| {
+        let message = format!("{} cannot have a topic called {topic:?}", of_source(table));
+        Problem::new(&config.file, &table.place, message, "exclude it, or choose another changelog.topic")
     })
 }
 

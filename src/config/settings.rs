@@ -1,5 +1,6 @@
 //! The checked configuration as plain values. It knows nothing of the rooms: `main` makes their settings of it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -132,13 +133,71 @@ pub struct Config {
     pub warnings: Vec<Problem>,
 }
 
+/// The change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangelogConfig {
+    /// The embedded one.
+    Local(LocalConfig),
+    /// Kafka topics.
+    Kafka(KafkaConfig),
+}
+
 /// The embedded change log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangelogConfig {
+pub struct LocalConfig {
     /// Its directory.
     pub directory: PathBuf,
     /// What it may hold, in bytes.
     pub bytes_max: u64,
+}
+
+/// A change log on Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// Some brokers, `host:port`.
+    pub brokers: Vec<String>,
+    /// A table's topic: a text with `{source}`, `{database}` and `{table}`.
+    pub topic: String,
+    /// Partitions of a topic that is created.
+    pub partitions: u32,
+    /// Replicas of a topic that is created; None means the brokers' default.
+    pub replication: Option<u16>,
+    /// Settings of a topic that is created.
+    pub topic_config: BTreeMap<String, String>,
+    /// Properties of librdkafka.
+    pub properties: BTreeMap<String, Property>,
+    /// Whether appends are transactions.
+    pub transactions: bool,
+    /// Whether a delete is followed by a record without a value.
+    pub tombstones: bool,
+}
+
+/// A property of librdkafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    /// One that may be seen.
+    Plain(String),
+    /// One whose name says that it is secret, or that came from the environment or a file.
+    Secret(Secret),
+}
+
+impl Property {
+    /// The value, for the one who needs it.
+    pub fn reveal(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(secret) => secret.reveal(),
+        }
+    }
+}
+
+impl std::fmt::Display for Property {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(text) => f.write_str(text),
+            Self::Secret(secret) => secret.fmt(f),
+        }
+    }
 }
 
 /// The lake.
@@ -303,6 +362,8 @@ pub(super) mod default {
     pub(in crate::config) const MEMORY: u64 = 512 << 20;
     /// `http`.
     pub(in crate::config) const HTTP: &str = "127.0.0.1:8650";
+    /// `changelog.topic`.
+    pub(in crate::config) const TOPIC: &str = "{source}.{database}.{table}";
     /// `changelog.dir`.
     pub(in crate::config) const CHANGELOG_DIRECTORY: &str = "state/changelog";
     /// `changelog.max_bytes`.

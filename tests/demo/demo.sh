@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The demo: a school's MySQL under load, its tables kept in a lake by binlake, and the same report out of both.
 #
-#   make demo
+#   make demo            with the embedded change log
+#   make demo KAFKA=1    through a throwaway Kafka broker
 #
 # It builds, starts a throwaway MySQL with about a million rows, lets a load change them from before the daemon starts until the
 # end, runs the daemon for about a minute, and then holds the lake against MySQL: the renewal report, and every table row by row.
@@ -12,6 +13,7 @@
 #   DEMO_RATE        row changes a second that the load makes (default 1200)
 #   DEMO_MYSQL_URL   mysql://user:password@host:port of a server to use in place of a throwaway one: a user who may create a
 #                    database and replicate. The database binlake_school is made there, and dropped at the end
+#   DEMO_KAFKA       not empty: through Kafka
 #   BINLAKE_MYSQLD   a mysqld 8.0 or newer for the throwaway server; without apt-get, the mysqld on the PATH
 #   BINLAKE_CACHE    where downloads are kept (default ~/.cache/binlake)
 set -euo pipefail
@@ -25,6 +27,8 @@ tables=(students teachers courses orders order_items refunds renewals)
 
 work=
 server_started=
+broker_started=
+changelog='{kind: local, dir: state/changelog}'
 school_made=
 load=
 daemon=
@@ -60,6 +64,7 @@ clean_up() {
     end "$daemon" 12
     end "$load" 10
     if [[ -n $school_made && -z $server_started ]]; then "$school" drop || printf 'demo: the database binlake_school could not be dropped\n' >&2; fi
+    if [[ -n $broker_started ]]; then "$servers/kafka.sh" kill "$work/kafka" || true; fi
     if [[ -n $server_started ]]; then "$servers/mysql.sh" kill "$work/mysql" || true; fi
     if [[ -n $work ]]; then rm -rf -- "$work"; fi
 }
@@ -100,6 +105,19 @@ SQL
     export SCHOOL_URL SCHOOL_USER SCHOOL_PASSWORD
 }
 
+# A Kafka broker, and the `changelog` section of the configuration that uses it.
+start_broker() {
+    local try port
+    broker_started=1
+    for try in 1 2 3; do
+        # Below the ports that connections get: it wants two in a row.
+        port=$((10000 + $(free_port) % 20000))
+        if "$servers/kafka.sh" start "$work/kafka" 1 "$port"; then break; fi
+        ((try < 3)) || die "Kafka did not start"
+    done
+    changelog="{kind: kafka, brokers: ['127.0.0.1:$port'], replication: 1}"
+}
+
 # Take DEMO_MYSQL_URL to pieces: no password goes into the YAML.
 use_server() {
     local pieces
@@ -123,7 +141,7 @@ write_config() {
     cat >"$work/binlake.yaml" <<YAML
 state: sqlite:state/binlake.db
 scratch: state/scratch
-changelog: {kind: local, dir: state/changelog}
+changelog: $changelog
 lake:
   url: file://$work/lake
   commit: {interval: 5s}
@@ -142,6 +160,8 @@ YAML
 
 command -v cargo >/dev/null || die "cargo is not there: install Rust 1.95 or newer"
 say "making ready: a Python with DuckDB, a MySQL server, a release build"
+"$servers/libraries.sh"
+if [[ -n ${DEMO_KAFKA:-} ]]; then "$servers/kafka.sh" install >/dev/null; fi
 python=$("$servers/python.sh")
 if [[ -z ${DEMO_MYSQL_URL:-} && -z ${BINLAKE_MYSQLD:-} ]] && command -v apt-get >/dev/null; then
     "$servers/mysql.sh" install >/dev/null
@@ -164,6 +184,10 @@ if [[ -n ${DEMO_MYSQL_URL:-} ]]; then
 else
     say "starting a throwaway MySQL"
     start_server
+fi
+if [[ -n ${DEMO_KAFKA:-} ]]; then
+    say "starting a throwaway Kafka broker"
+    start_broker
 fi
 say "filling it with a school"
 school_made=1

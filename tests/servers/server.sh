@@ -10,6 +10,9 @@
 #   initialise DATA …      make a data directory with these options
 # shellcheck shell=bash disable=SC2154 # set by who sources it
 
+# shellcheck source=tests/servers/process.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/process.sh"
+
 # The longest socket path that every client takes: sun_path has 108 bytes, the server adds ".lock".
 readonly SOCKET_LIMIT=100
 
@@ -17,17 +20,6 @@ readonly SOCKET_LIMIT=100
 scratch=
 starting=
 starting_dir=
-
-say() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; }
-die() {
-    say "$@"
-    exit 1
-}
-
-usage() {
-    sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "$0" >&2
-    exit 2
-}
 
 clean_up() {
     if [[ -n $starting ]]; then
@@ -43,9 +35,7 @@ trap 'exit 143' TERM HUP
 
 # Set the globals `cache`, `home` (what the script keeps there), `root`, and `outside`: a server of someone else's, or nothing.
 set_paths() {
-    cache=${BINLAKE_CACHE:-${HOME:?neither BINLAKE_CACHE nor HOME is set}/.cache/binlake}
-    mkdir -p -- "$cache"
-    cache=$(realpath -- "$cache")
+    set_cache
     home=$cache/$KEPT_AS
     mkdir -p -- "$home"
     outside=
@@ -268,25 +258,6 @@ running_pid() {
     printf '%s\n' "$pid"
 }
 
-# Whether process $1 holds nothing any more: gone, or a zombie without other threads. A killed server
-# loses its arguments first, and its port and file locks only with its last thread.
-is_gone() {
-    local stat tasks
-    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
-    [[ ${stat##*) } == Z* ]] || return 1
-    tasks=("/proc/$1/task"/*)
-    ((${#tasks[@]} <= 1))
-}
-
-# Wait until process $1 is gone, at most $2 seconds.
-wait_gone() {
-    local deadline=$((SECONDS + $2))
-    until is_gone "$1"; do
-        ((SECONDS < deadline)) || return 1
-        sleep 0.05
-    done
-}
-
 # Wait for a server of directory $1 that was killed by someone else and is on its way out.
 wait_dying() {
     local pid comm
@@ -314,22 +285,6 @@ greets() {
     bytes=$(timeout 5 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && head -c 5 <&3' _ "$1" 2>/dev/null |
         od -An -tx1) || return 1
     [[ $bytes == *' 00 0a' ]]
-}
-
-# Close every file above standard error, but for the one bash reads this script from.
-close_files() {
-    local path fd
-    for path in "/proc/$BASHPID/fd"/*; do
-        fd=${path##*/}
-        if ((fd > 2 && fd != 255)); then exec {fd}>&-; fi
-    done
-}
-
-# Hold the lock of directory $1 until this script ends.
-take_dir() {
-    local lock
-    exec {lock}>"$1/.lock"
-    flock "$lock"
 }
 
 start() {

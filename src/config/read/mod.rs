@@ -8,6 +8,8 @@ use super::problem::Place;
 use super::settings::{ChangelogConfig, Config, default};
 use super::tree::Node;
 
+mod changelog;
+mod kafka;
 mod lake;
 mod sources;
 mod tables;
@@ -28,7 +30,7 @@ pub(super) fn config(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         None => Some(default::MEMORY),
     };
     let http = http(reader, &mut fields);
-    let changelog = changelog(reader, &mut fields);
+    let changelog = changelog::changelog(reader, &mut fields);
     let lake = lake::lake(reader, &mut fields);
     let sources = sources::sources(reader, &mut fields);
     let places = Places { scratch: fields.place_of("scratch"), changelog: fields.place_of("changelog") };
@@ -90,36 +92,6 @@ fn http(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<SocketAddr> 
     }
 }
 
-fn changelog(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<ChangelogConfig> {
-    let standard =
-        ChangelogConfig { directory: reader.directory.join(default::CHANGELOG_DIRECTORY), bytes_max: default::CHANGELOG_BYTES };
-    let Some(node) = fields.take("changelog") else {
-        return Some(standard);
-    };
-    let mut fields = reader.fields(node)?;
-    if let Some(node) = fields.take("kind") {
-        match reader.text(node)?.as_str() {
-            "local" => {}
-            "kafka" => reader.error(&node.place, "kafka is not built yet in this version", "use `local`"),
-            _ => reader.error(&node.place, "this is no kind of change log", "use `local`"),
-        }
-    }
-    let directory = match fields.take("dir") {
-        Some(node) => reader.path(node),
-        None => Some(standard.directory),
-    };
-    let bytes_max = match fields.take("max_bytes") {
-        Some(node) => reader.size(node, (1 << 20, SIZE_MAX)),
-        None => Some(standard.bytes_max),
-    };
-    let of_kafka = ["brokers", "topic", "partitions", "replication", "topic_config", "properties", "transactions", "tombstones"];
-    for key in of_kafka {
-        reader.not_built(&mut fields, key, "this is a key of kafka, which is", "remove it; the kind is `local`");
-    }
-    reader.finish(fields);
-    Some(ChangelogConfig { directory: directory?, bytes_max: bytes_max? })
-}
-
 struct Places {
     scratch: Place,
     changelog: Place,
@@ -127,22 +99,28 @@ struct Places {
 
 /// `scratch` is emptied at every start, and the change log removes its own files: neither may hold anything else.
 fn keep_apart(reader: &mut Reader<'_>, config: &Config, places: &Places) {
-    let (scratch, log, lake) = (plain(&config.scratch), plain(&config.changelog.directory), plain(&config.lake.directory));
+    let (scratch, lake) = (plain(&config.scratch), plain(&config.lake.directory));
+    let log = match &config.changelog {
+        ChangelogConfig::Local(local) => Some(plain(&local.directory)),
+        ChangelogConfig::Kafka(_) => None,
+    };
     let file = std::path::absolute(&config.file).map(|file| plain(&file)).unwrap_or_else(|_| config.file.clone());
-    let kept = [("state", plain(&config.state)), ("changelog.dir", log.clone()), ("lake.url", lake.clone()), ("this file", file)];
-    for (name, path) in &kept {
+    let directories = [log.clone().map(|log| ("changelog.dir", log)), Some(("lake.url", lake.clone()))];
+    let directories: Vec<(&str, PathBuf)> = directories.into_iter().flatten().collect();
+    let files = [("state", plain(&config.state)), ("this file", file)];
+    for (name, path) in files.iter().take(1).chain(&directories).chain(files.iter().skip(1)) {
         if path.starts_with(&scratch) {
             let message = format!("{} is emptied at every start, and {name} lies in it", scratch.display());
             reader.error(&places.scratch, message, "give scratch a directory of its own");
         }
     }
-    for (name, path) in [("changelog.dir", &log), ("lake.url", &lake)] {
+    for (name, path) in &directories {
         if scratch.starts_with(path) && scratch != *path {
             let message = format!("{} lies in {name}", scratch.display());
             reader.error(&places.scratch, message, "give scratch a directory of its own");
         }
     }
-    if log.starts_with(&lake) || lake.starts_with(&log) {
+    if let Some(log) = log.filter(|log| log.starts_with(&lake) || lake.starts_with(log)) {
         let message = format!("{} and lake.url lie one in the other", log.display());
         reader.error(&places.changelog.key("dir"), message, "give each a directory of its own");
     }

@@ -1,0 +1,223 @@
+//! The producing client, as its thread uses it: hand over, serve reports, wait, commit.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use super::failure::{error_code, is_fenced, text};
+use super::headers::HeaderWriter;
+use super::reports::{Report, Reports};
+use super::sending::{Ends, Failed, Sending, failed, is_delete};
+use super::settings::KafkaSettings;
+use super::voice::Seldom;
+use crate::changelog::AppendBatch;
+
+/// Reports are served after so many records.
+const SERVE_EVERY: usize = 1000;
+/// A record that is not acknowledged for so long is told of.
+const STALL: Duration = Duration::from_secs(10);
+/// One try to begin or to commit a transaction.
+const TRANSACTION_STEP: Duration = Duration::from_secs(2);
+/// How long a predecessor's transaction may take to be undone.
+const CLAIM_LIMIT: Duration = Duration::from_secs(30);
+/// The shortest and the longest sleep between two looks.
+const SLEEP: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
+
+/// What records may be at most, as the topics have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// One record, with all that is around it.
+    pub(super) record_bytes: u64,
+    /// A batch of several.
+    pub(super) batch_bytes: u64,
+}
+
+/// See the module.
+pub(super) struct Client {
+    producer: BaseProducer<Reports>,
+    sizes: Sizes,
+    transactions: bool,
+    tombstones: bool,
+    in_flight_bytes: usize,
+    headers: HeaderWriter,
+    reports: Vec<Report>,
+    stalling: Seldom,
+}
+
+impl Client {
+    /// Makes it; with transactions, it is the only one from here on.
+    pub(super) fn new(settings: &KafkaSettings, sizes: Sizes, given_up: &dyn Fn() -> bool) -> Result<Self, Failed> {
+        let config = settings.producer(sizes.record_bytes, sizes.batch_bytes);
+        let producer: BaseProducer<Reports> = config
+            .create_with_context(Reports::new())
+            .map_err(|error| Failed::storage(format!("no producer can be made: {}", text(&error))))?;
+        if settings.transactions {
+            claim(&producer, given_up)?;
+        }
+        Ok(Self {
+            producer,
+            sizes,
+            transactions: settings.transactions,
+            tombstones: settings.tombstones,
+            in_flight_bytes: settings.in_flight_bytes,
+            headers: HeaderWriter::default(),
+            reports: Vec::new(),
+            stalling: Seldom::default(),
+        })
+    }
+
+    /// Whether it is made for these sizes.
+    pub(super) fn fits(&self, sizes: Sizes) -> bool {
+        self.sizes == sizes
+    }
+
+    /// Lets it say what it has to say while nothing is sent.
+    pub(super) fn look_after(&mut self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Appends, until all is acknowledged or `given_up`. After an error this client must not be used any more.
+    pub(super) fn append(&mut self, batches: &[AppendBatch], given_up: &dyn Fn() -> bool) -> Result<Vec<Ends>, Failed> {
+        let mut sending = Sending::new(batches);
+        if batches.iter().all(|batch| batch.records.is_empty()) {
+            return Ok(sending.into_ends());
+        }
+        if self.transactions {
+            self.producer.begin_transaction().map_err(|error| lost("no transaction can be begun", &error))?;
+        }
+        let mut handed_over = 0_usize;
+        for (number, batch) in batches.iter().enumerate() {
+            for record in 0..batch.records.len() {
+                self.hand_over(&mut sending, batch, (number, record))?;
+                handed_over += 1;
+                if handed_over.is_multiple_of(SERVE_EVERY) {
+                    self.serve(&mut sending)?;
+                }
+                if sending.pending_bytes() > self.in_flight_bytes {
+                    let half = self.in_flight_bytes / 2;
+                    self.wait(&mut sending, given_up, &|sending| sending.pending_bytes() <= half)?;
+                }
+            }
+        }
+        self.wait(&mut sending, given_up, &|sending| sending.is_done())?;
+        if self.transactions {
+            self.commit(given_up)?;
+        }
+        Ok(sending.into_ends())
+    }
+
+    /// Hands a record over, and behind a delete one without a value where that is wanted.
+    fn hand_over(&mut self, sending: &mut Sending<'_>, batch: &AppendBatch, (number, at): (usize, usize)) -> Result<(), Failed> {
+        let record = &batch.records[at];
+        let key = batch.bytes.get(record.key.clone()).unwrap_or_default();
+        let value = batch.bytes.get(record.value.clone()).unwrap_or_default();
+        let partition = i32::try_from(record.partition).map_err(|_| Failed::Missing { batch: number })?;
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&batch.topic, sending.sent(number, at, false))
+            .partition(partition)
+            .headers(self.headers.write(record, batch.term));
+        // Without bytes there is none: that is what an empty one reads back as.
+        message.key = Some(key).filter(|key| !key.is_empty());
+        message.payload = Some(value).filter(|value| !value.is_empty());
+        self.producer.send(message).map_err(|(error, _)| self.refused(number, at, &error))?;
+        if self.tombstones && !key.is_empty() && is_delete(value) {
+            let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&batch.topic, sending.sent(number, at, true))
+                .partition(partition)
+                .headers(self.headers.tombstone(record));
+            message.key = Some(key);
+            self.producer.send(message).map_err(|(error, _)| self.refused(number, at, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the reports that have come.
+    fn serve(&mut self, sending: &mut Sending<'_>) -> Result<(), Failed> {
+        self.producer.poll(Duration::ZERO);
+        self.producer.context().exchange(&mut self.reports);
+        self.reports.drain(..).try_for_each(|report| sending.reported(report))
+    }
+
+    /// Waits for reports until `enough` have come; a broker that is away is waited for as long as it takes.
+    fn wait(&mut self, sending: &mut Sending<'_>, given_up: &dyn Fn() -> bool, enough: &dyn Fn(&Sending<'_>) -> bool) -> Result<(), Failed> {
+        let mut sleep = SLEEP.0;
+        loop {
+            self.serve(sending)?;
+            if enough(sending) {
+                return Ok(());
+            }
+            if given_up() {
+                return Err(Failed::storage("the append was given up"));
+            }
+            self.tell_of_stall(sending);
+            // What waits to fill a batch goes now. It says that not all has been acknowledged yet: that is known.
+            drop(self.producer.flush(Duration::ZERO));
+            std::thread::sleep(sleep);
+            sleep = (sleep * 2).min(SLEEP.1);
+        }
+    }
+
+    fn tell_of_stall(&self, sending: &Sending<'_>) {
+        if let Some((topic, age)) = sending.stalled()
+            && age >= STALL
+            && self.stalling.speaks().is_some()
+        {
+            let bytes = sending.pending_bytes();
+            tracing::warn!(topic, seconds = age.as_secs(), bytes, "kafka acknowledges nothing: no broker is there, or too few replicas are in sync");
+        }
+    }
+
+    /// Commits the transaction, of which all is acknowledged.
+    fn commit(&mut self, given_up: &dyn Fn() -> bool) -> Result<(), Failed> {
+        loop {
+            let error = match self.producer.commit_transaction(TRANSACTION_STEP) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let again = matches!(&error, KafkaError::Transaction(inner) if inner.is_retriable() && !inner.is_fatal());
+            if !again || given_up() {
+                return Err(lost("the transaction cannot be committed", &error));
+            }
+            if self.stalling.speaks().is_some() {
+                tracing::warn!(%error, "a transaction waits for kafka to commit it");
+            }
+        }
+    }
+
+    /// A record that the client itself does not take.
+    fn refused(&self, batch: usize, record: usize, error: &KafkaError) -> Failed {
+        match error_code(error) {
+            Some(RDKafkaErrorCode::Fatal) => {
+                let fatal = self.producer.client().fatal_error();
+                let fenced = fatal.as_ref().is_some_and(|(code, _)| is_fenced(*code));
+                let reason = fatal.map_or_else(|| error.to_string(), |(code, reason)| format!("{code}: {reason}"));
+                if fenced { Failed::Fenced } else { Failed::storage(reason) }
+            }
+            Some(code) => failed(batch, record, code),
+            None => Failed::storage(text(error)),
+        }
+    }
+}
+
+/// Shuts out whoever had the transactional id before, and undoes what it had not committed.
+fn claim(producer: &BaseProducer<Reports>, given_up: &dyn Fn() -> bool) -> Result<(), Failed> {
+    let begun = Instant::now();
+    loop {
+        let error = match producer.init_transactions(TRANSACTION_STEP) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let again = matches!(&error, KafkaError::Transaction(inner) if inner.is_retriable() && !inner.is_fatal());
+        if !again || given_up() || begun.elapsed() > CLAIM_LIMIT {
+            return Err(lost("the transactional id cannot be had", &error));
+        }
+    }
+}
+
+/// What is left of a producer whose transaction failed.
+fn lost(what: &str, error: &KafkaError) -> Failed {
+    let code = error_code(error);
+    if code.is_some_and(is_fenced) {
+        return Failed::Fenced;
+    }
+    Failed::Storage { batch: None, reason: format!("{what}: {}", text(error)), code }
+}

@@ -1,0 +1,58 @@
+# What the scripts of the servers share: messages, and the life of a process that this script, or an earlier run of it, has started.
+#
+# Sourced, with SCRIPT set before: its name in messages.
+# shellcheck shell=bash disable=SC2154 # set by who sources it
+
+say() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; }
+die() {
+    say "$@"
+    exit 1
+}
+
+# How the script is called: the comment at its top.
+usage() {
+    sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "$0" >&2
+    exit 2
+}
+
+# Set the global `cache`.
+set_cache() {
+    cache=${BINLAKE_CACHE:-${HOME:?neither BINLAKE_CACHE nor HOME is set}/.cache/binlake}
+    mkdir -p -- "$cache"
+    cache=$(realpath -- "$cache")
+}
+
+# Whether process $1 holds nothing any more: gone, or a zombie without other threads. A killed server
+# loses its arguments first, and its port and file locks only with its last thread.
+is_gone() {
+    local stat tasks
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+    [[ ${stat##*) } == Z* ]] || return 1
+    tasks=("/proc/$1/task"/*)
+    ((${#tasks[@]} <= 1))
+}
+
+# Wait until process $1 is gone, at most $2 seconds.
+wait_gone() {
+    local deadline=$((SECONDS + $2))
+    until is_gone "$1"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# Close every file above standard error, but for the one bash reads this script from.
+close_files() {
+    local path fd
+    for path in "/proc/$BASHPID/fd"/*; do
+        fd=${path##*/}
+        if ((fd > 2 && fd != 255)); then exec {fd}>&-; fi
+    done
+}
+
+# Hold the lock of directory $1 until this script ends.
+take_dir() {
+    local lock
+    exec {lock}>"$1/.lock"
+    flock "$lock"
+}
