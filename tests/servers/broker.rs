@@ -76,11 +76,6 @@ impl Brokers {
         (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.port + 2 * node)).collect()
     }
 
-    /// The port of node 1.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// SIGKILL for a node, by its number from 1.
     pub(crate) fn kill(&self, node: u16) {
         assert!(self.run("kill", Some(node)), "node {node} could not be killed");
