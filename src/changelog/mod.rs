@@ -187,7 +187,7 @@ pub trait ChangeLog: Send + Sync {
     async fn ends(&self, topic: &str) -> Result<Vec<LogOffset>>;
     /// The tails of the topic's partitions. What lies behind the places that are `known` (one per partition) is looked through.
     async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>>;
-    /// Records of `[from, until)`, at least one if there is one, about `bytes_max` at most. Empty when `from` has reached the end.
+    /// Records of `[from, until)`, at least one if there is one, about `bytes_max` at most. Empty when there is none.
     ///
     /// # Errors
     /// [`Error::Lost`] when `from` was released or evicted, [`Error::Corrupt`] when the bytes fail their checksum.

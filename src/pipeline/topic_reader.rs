@@ -33,17 +33,6 @@ struct Cursor {
     next: usize,
 }
 
-/// What [`TopicReader::fill`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filled {
-    /// There is a next record.
-    Yes,
-    /// Every partition has come to its end.
-    AtEnd,
-    /// A partition has no record at this offset, though it lies below the end.
-    Gap(usize, LogOffset),
-}
-
 impl<'a> TopicReader<'a> {
     /// Begins at these offsets, one per partition, and ends at those.
     pub(super) fn new(
@@ -66,23 +55,26 @@ impl<'a> TopicReader<'a> {
         Self { changelog, topic, histories, bytes: bytes / cursors.len().max(1), cursors }
     }
 
-    /// Fetches what the next record has to be chosen from.
+    /// Fetches what the next record has to be chosen from; false when every partition has come to its end.
+    ///
+    /// A log may have nothing more below an end (marks of its transactions, say). Were a record missing there, the next one would not
+    /// name the last one that was taken.
     ///
     /// # Errors
     /// Those of [`ChangeLog::read`] and of the chains.
-    pub(super) async fn fill(&mut self) -> Result<Filled> {
+    pub(super) async fn fill(&mut self) -> Result<bool> {
         for (number, cursor) in self.cursors.iter_mut().enumerate() {
             while cursor.is_waited_for() {
                 let partition = u32::try_from(number).unwrap_or(u32::MAX);
                 cursor.block = self.changelog.read(self.topic, partition, cursor.offset, cursor.end, self.bytes).await?;
                 cursor.next = 0;
                 if cursor.block.is_empty() {
-                    return Ok(Filled::Gap(number, cursor.offset));
+                    cursor.offset = cursor.end;
                 }
                 cursor.settle(self.histories)?;
             }
         }
-        Ok(if self.cursors.iter().all(|cursor| cursor.head().is_none()) { Filled::AtEnd } else { Filled::Yes })
+        Ok(self.cursors.iter().any(|cursor| cursor.head().is_some()))
     }
 
     /// The next record and its partition; None when something has to be fetched first, or nothing is left.

@@ -26,7 +26,7 @@ use crate::trial::{self, Mistake, at, planted};
 
 use super::board::SharedBoard;
 use super::epoch::Histories;
-use super::topic_reader::{Filled, TopicReader};
+use super::topic_reader::TopicReader;
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
 
 /// Limits of the writers of a source.
@@ -336,15 +336,8 @@ impl Writing {
             if cancel.is_cancelled() {
                 return Ok(None);
             }
-            match reader.fill().await? {
-                Filled::Yes => {}
-                Filled::AtEnd => break true,
-                Filled::Gap(partition, offset) => {
-                    return Err(self.table_error(
-                        &format!("topic {topic}[{partition}] has no record at offset {offset}, which is published"),
-                        "the change log was changed from outside: run `binlake rebuild` for it",
-                    ));
-                }
+            if !reader.fill().await? {
+                break true;
             }
             if !self.records(range, &mut reader, &mut taken, &mut so_far)? {
                 break false;
