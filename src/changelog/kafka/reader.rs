@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::cluster::{bounds, offset};
+use super::cluster::{Bounds, bounds, offset};
 use super::failure::{error_code, is_unknown, right_missing, settings, storage, storage_text, text};
 use super::headers;
 use super::settings::KafkaSettings;
@@ -44,6 +44,8 @@ pub(super) struct Range {
 /// A consumer, and where it stands.
 pub(super) struct Reader {
     consumer: BaseConsumer<Voice>,
+    /// Offsets may hold nothing but marks of transactions.
+    marks: bool,
     following: Option<Following>,
     waiting: Seldom,
 }
@@ -70,7 +72,7 @@ impl Reader {
     /// Makes the client; it follows nothing yet.
     pub(super) fn new(from: &KafkaSettings) -> Result<Self> {
         let consumer = from.consumer().create_with_context(Voice::of("reader")).map_err(|error| settings(&error))?;
-        Ok(Self { consumer, following: None, waiting: Seldom::default() })
+        Ok(Self { consumer, marks: from.transactions, following: None, waiting: Seldom::default() })
     }
 
     /// Whether it would go on reading just there.
@@ -85,7 +87,7 @@ impl Reader {
             _ => self.follow(range)?,
         };
         if following.next >= following.end && following.end < range.until {
-            following.end = self.checked_end(range)?;
+            following.end = self.checked(range)?.end;
         }
         let until = range.until.min(following.end);
         let records = self.fill(&mut following, until, range.bytes_max, stop)?;
@@ -94,21 +96,27 @@ impl Reader {
     }
 
     fn follow(&self, range: &Range) -> Result<Following> {
-        let end = self.checked_end(range)?;
+        let Bounds { first: next, end } = self.checked(range)?;
         let mut list = TopicPartitionList::with_capacity(1);
-        let from = Offset::Offset(i64::try_from(range.from.0).unwrap_or(i64::MAX));
+        let from = Offset::Offset(i64::try_from(next.0).unwrap_or(i64::MAX));
         let assigned = list
             .add_partition_offset(&range.topic, i32::try_from(range.partition).unwrap_or(i32::MAX), from)
             .and_then(|()| self.consumer.assign(&list));
         assigned.map_err(|error| storage(&range.topic, "it cannot be read", &error))?;
-        Ok(Following { topic: range.topic.clone(), partition: range.partition, next: range.from, end, held: None })
+        Ok(Following { topic: range.topic.clone(), partition: range.partition, next, end, held: None })
     }
 
-    /// The partition's end, if the range begins within its bounds.
-    fn checked_end(&self, range: &Range) -> Result<LogOffset> {
+    /// Where to begin, and the partition's end, if the range lies within its bounds.
+    ///
+    /// With transactions there may have been nothing but a mark before the first offset that is left, of a topic that was silent for longer
+    /// than its retention. What comes next tells: if records are missing before it, it does not follow the last one taken.
+    fn checked(&self, range: &Range) -> Result<Bounds> {
         let (topic, partition, from) = (range.topic.clone(), range.partition, range.from);
         let found = bounds(&self.consumer, &topic, partition)?;
         if from < found.first {
+            if self.marks && found.first < range.until.min(found.end) {
+                return Ok(found);
+            }
             return Err(Error::Lost { topic, partition, from, first: found.first });
         }
         if from > found.end {
@@ -116,7 +124,7 @@ impl Reader {
                 format!("the topic ends at {}: it was deleted and made anew, or its newest records were lost", found.end);
             return Err(Error::Broken { topic, partition, offset: from, reason });
         }
-        Ok(found.end)
+        Ok(Bounds { first: from, ..found })
     }
 
     fn fill(&self, at: &mut Following, until: LogOffset, bytes_max: usize, stop: &AtomicBool) -> Result<Vec<Record>> {
@@ -147,17 +155,21 @@ impl Reader {
     /// After silence: is the partition there, and is what is wanted still in it?
     fn look_around(&self, at: &Following, silent: Duration) -> Result<()> {
         let range = Range { topic: at.topic.clone(), partition: at.partition, from: at.next, until: at.end, bytes_max: 0 };
-        match self.checked_end(&range) {
-            Ok(end) if end < at.end => {
-                let reason = format!("the topic ends at {end}, and did so at {} before: its newest records were lost", at.end);
-                return Err(Error::Broken { topic: range.topic, partition: at.partition, offset: end, reason });
+        match self.checked(&range) {
+            Ok(found) if found.end < at.end => {
+                let reason =
+                    format!("the topic ends at {}, and did so at {} before: its newest records were lost", found.end, at.end);
+                return Err(Error::Broken { topic: range.topic, partition: at.partition, offset: found.end, reason });
             }
             // The brokers are away, or answer again: reading goes on by itself.
             Ok(_) | Err(Error::Storage { .. }) => {}
             Err(error) => return Err(error),
         }
         if silent >= GIVE_UP {
-            return Err(storage_text(&at.topic, format!("nothing could be read at offset {} for {} s", at.next, silent.as_secs())));
+            return Err(storage_text(
+                &at.topic,
+                format!("nothing could be read at offset {} for {} s", at.next, silent.as_secs()),
+            ));
         }
         if self.waiting.speaks().is_some() {
             tracing::warn!(topic = %at.topic, partition = at.partition, offset = %at.next, silent_seconds = silent.as_secs(), "waiting for records of kafka");
@@ -171,11 +183,13 @@ impl Reader {
             Some(Ok(message)) => return Ok(Seen::Message(message)),
             Some(Err(error)) => error,
         };
-        let corrupt = |reason: String| Error::Corrupt { topic: at.topic.clone(), partition: at.partition, offset: at.next, reason };
+        let corrupt =
+            |reason: String| Error::Corrupt { topic: at.topic.clone(), partition: at.partition, offset: at.next, reason };
         match error_code(&failed) {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                let range = Range { topic: at.topic.clone(), partition: at.partition, from: at.next, until: at.end, bytes_max: 0 };
-                self.checked_end(&range)?;
+                let range =
+                    Range { topic: at.topic.clone(), partition: at.partition, from: at.next, until: at.end, bytes_max: 0 };
+                self.checked(&range)?;
                 // It is within the bounds: the consumer asked a leader that has moved meanwhile.
                 Err(storage(&at.topic, &format!("offset {} cannot be read", at.next), &failed))
             }
@@ -184,7 +198,9 @@ impl Reader {
             }
             Some(code) if is_unknown(code) => Err(Error::Missing { topic: at.topic.clone(), partition: Some(at.partition) }),
             Some(code) if right_missing(code, &at.topic).is_some() => Err(storage(&at.topic, "it cannot be read", &failed)),
-            _ if matches!(failed, KafkaError::MessageConsumptionFatal(_)) => Err(storage(&at.topic, "it cannot be read", &failed)),
+            _ if matches!(failed, KafkaError::MessageConsumptionFatal(_)) => {
+                Err(storage(&at.topic, "it cannot be read", &failed))
+            }
             // Transport: librdkafka goes on by itself.
             _ => Ok(Seen::Nothing),
         }

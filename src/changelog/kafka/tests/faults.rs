@@ -121,3 +121,34 @@ async fn all_brokers_are_away_for_a_minute_and_reading_waits_too() {
     })
     .await;
 }
+
+/// Not a benchmark, a look: `cargo test --release --lib kafka::tests::faults::speed -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "prints the speed of the log on Kafka"]
+async fn speed() {
+    let (log, topic) = log_with(|settings| settings).await;
+    let mut feed = Feed::new(&topic, 0);
+    let cpu = || {
+        std::fs::read_to_string("/proc/self/stat")
+            .unwrap()
+            .split(' ')
+            .skip(13)
+            .take(2)
+            .map(|n| n.parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    let batches: Vec<_> = (0..50).map(|_| Arc::new(vec![feed.batch(1, 10_000, 300)])).collect();
+    let (start, ticks) = (Instant::now(), cpu());
+    for batch in &batches {
+        log.send(batch).await.unwrap();
+    }
+    println!("500,000 records of 300 bytes: appended in {:?}, {} ms CPU", start.elapsed(), (cpu() - ticks) * 10);
+    let (start, ticks) = (Instant::now(), cpu());
+    let (mut at, mut reads) = (LogOffset(0), 0);
+    while at < LogOffset(500_000) {
+        let records = log.read(&topic, 0, at, LogOffset(500_000), 1 << 20).await.unwrap();
+        at = LogOffset(records.last().unwrap().offset.0 + 1);
+        reads += 1;
+    }
+    println!("read in {:?}, {} ms CPU, {reads} reads", start.elapsed(), (cpu() - ticks) * 10);
+}
