@@ -43,7 +43,8 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
             let (of_source, topics) = of_source(source).await;
             for topic in topics {
                 if let Some(log) = &log {
-                    findings.extend(log.check_topic(&topic).await.into_iter().map(|remark| ("changelog".to_owned(), of_log(remark))));
+                    findings
+                        .extend(log.check_topic(&topic).await.into_iter().map(|remark| ("changelog".to_owned(), of_log(remark))));
                 }
             }
             for mut finding in of_source {

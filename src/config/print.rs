@@ -32,7 +32,8 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 }
 
 fn map<T: fmt::Display>(items: &BTreeMap<String, T>) -> String {
-    let items: Vec<String> = items.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(&value.to_string()))).collect();
+    let items: Vec<String> =
+        items.iter().map(|(name, value)| format!("{}: {}", quoted(name), quoted(&value.to_string()))).collect();
     format!("{{{}}}", items.join(", "))
 }
 

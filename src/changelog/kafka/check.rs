@@ -67,7 +67,8 @@ impl Remarks<'_> {
 impl KafkaLog {
     /// Looks at the cluster.
     pub async fn check_brokers(&self) -> Remark {
-        let asked = self.cluster.ask(|cluster: &Cluster| cluster.brokers().map_err(|error| storage("-", &explained(&error), &error)));
+        let asked =
+            self.cluster.ask(|cluster: &Cluster| cluster.brokers().map_err(|error| storage("-", &explained(&error), &error)));
         let (weight, message, remedy) = match asked.await {
             Ok(brokers) => (Weight::Fine, format!("{} brokers answer", brokers.len()), None),
             Err(Error::Storage { reason, .. }) => (
@@ -117,10 +118,15 @@ impl KafkaLog {
             }
             Ok(Err(code)) => {
                 let remedy = match code {
-                    RDKafkaErrorCode::InvalidReplicationFactor => "give a `changelog.replication` that the brokers are enough for".to_owned(),
-                    RDKafkaErrorCode::InvalidConfig => "see `changelog.topic_config`: the brokers refuse a name or a value in it".to_owned(),
+                    RDKafkaErrorCode::InvalidReplicationFactor => {
+                        "give a `changelog.replication` that the brokers are enough for".to_owned()
+                    }
+                    RDKafkaErrorCode::InvalidConfig => {
+                        "see `changelog.topic_config`: the brokers refuse a name or a value in it".to_owned()
+                    }
                     RDKafkaErrorCode::PolicyViolation => "see the brokers' create.topic.policy".to_owned(),
-                    code => right_missing(code, topic).unwrap_or_else(|| "create it by hand, with the settings of the documentation".to_owned()),
+                    code => right_missing(code, topic)
+                        .unwrap_or_else(|| "create it by hand, with the settings of the documentation".to_owned()),
                 };
                 remarks.wrong(format!("it is not there, and cannot be created: {code}"), remedy);
             }
@@ -133,7 +139,10 @@ impl KafkaLog {
         remarks.say(Weight::Fine, message, None);
         if found.partitions != self.settings.partitions {
             remarks.risk(
-                format!("it has {} partitions, `changelog.partitions` says {}: its own count is used", found.partitions, self.settings.partitions),
+                format!(
+                    "it has {} partitions, `changelog.partitions` says {}: its own count is used",
+                    found.partitions, self.settings.partitions
+                ),
                 "set `changelog.partitions` to it, or pause here, delete the topic, and rebuild the table",
             );
         }
@@ -243,7 +252,10 @@ fn check_retention(remarks: &mut Remarks<'_>, milliseconds: Option<i64>, bytes: 
     }
     if bytes.is_some_and(|bytes| bytes >= 0) {
         remarks.risk(
-            format!("retention.bytes is {}: a burst of changes takes away what a writer has not read yet", bytes.unwrap_or_default()),
+            format!(
+                "retention.bytes is {}: a burst of changes takes away what a writer has not read yet",
+                bytes.unwrap_or_default()
+            ),
             "set retention.bytes=-1, and let retention.ms decide",
         );
     }

@@ -146,7 +146,12 @@ impl Client {
     }
 
     /// Waits for reports until `enough` have come; a broker that is away is waited for as long as it takes.
-    fn wait(&mut self, sending: &mut Sending<'_>, given_up: &dyn Fn() -> bool, enough: &dyn Fn(&Sending<'_>) -> bool) -> Result<(), Failed> {
+    fn wait(
+        &mut self,
+        sending: &mut Sending<'_>,
+        given_up: &dyn Fn() -> bool,
+        enough: &dyn Fn(&Sending<'_>) -> bool,
+    ) -> Result<(), Failed> {
         let mut sleep = SLEEP.0;
         loop {
             self.serve(sending)?;
@@ -170,7 +175,12 @@ impl Client {
             && self.stalling.speaks().is_some()
         {
             let bytes = sending.pending_bytes();
-            tracing::warn!(topic, seconds = age.as_secs(), bytes, "kafka acknowledges nothing: no broker is there, or too few replicas are in sync");
+            tracing::warn!(
+                topic,
+                seconds = age.as_secs(),
+                bytes,
+                "kafka acknowledges nothing: no broker is there, or too few replicas are in sync"
+            );
         }
     }
 

@@ -6,7 +6,8 @@ use crate::changelog::Error;
 
 /// The change log failed for now, in what it was asked to do with a topic; what helps is in the text where there is something.
 pub(super) fn storage(topic: &str, what: &str, error: &KafkaError) -> Error {
-    let advice = error_code(error).and_then(|code| right_missing(code, topic)).map(|right| format!("; {right}")).unwrap_or_default();
+    let advice =
+        error_code(error).and_then(|code| right_missing(code, topic)).map(|right| format!("; {right}")).unwrap_or_default();
     Error::Storage { path: format!("kafka topic {topic}"), reason: format!("{what}: {}{advice}", text(error)) }
 }
 
@@ -45,12 +46,15 @@ pub(super) fn right_missing(code: RDKafkaErrorCode, topic: &str) -> Option<Strin
         RDKafkaErrorCode::TopicAuthorizationFailed => {
             format!("allow binlake's user Read, Write, Describe, DescribeConfigs and Create on the topic {topic}")
         }
-        RDKafkaErrorCode::GroupAuthorizationFailed => "allow binlake's user Read on the groups that begin with `binlake.`".to_owned(),
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "allow binlake's user Read on the groups that begin with `binlake.`".to_owned()
+        }
         RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
             "allow binlake's user Write and Describe on the transactional ids that begin with `binlake.`".to_owned()
         }
         RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "allow binlake's user IdempotentWrite on the cluster (brokers before 2.8), or Create to let it create topics".to_owned()
+            "allow binlake's user IdempotentWrite on the cluster (brokers before 2.8), or Create to let it create topics"
+                .to_owned()
         }
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             "the brokers refuse the login: see `sasl.username` and `sasl.password` in `changelog.properties`".to_owned()
@@ -65,7 +69,9 @@ pub(super) fn right_missing(code: RDKafkaErrorCode, topic: &str) -> Option<Strin
 pub(super) fn is_unknown(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
-        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopicId
     )
 }

@@ -194,18 +194,25 @@ impl KafkaLog {
             };
         }
         let first = batches.first();
-        self.failure(failed, first.map_or("-", |batch| &batch.topic), first.map_or_else(Term::default, |batch| batch.term), batches)
+        self.failure(
+            failed,
+            first.map_or("-", |batch| &batch.topic),
+            first.map_or_else(Term::default, |batch| batch.term),
+            batches,
+        )
     }
 
     fn failure(&self, failed: Failed, topic: &str, term: Term, batches: &[AppendBatch]) -> Error {
-        let name = |batch: Option<usize>| batch.and_then(|batch| batches.get(batch)).map_or(topic, |batch| &batch.topic).to_owned();
+        let name =
+            |batch: Option<usize>| batch.and_then(|batch| batches.get(batch)).map_or(topic, |batch| &batch.topic).to_owned();
         match failed {
             Failed::Fenced => Error::Fenced { topic: topic.to_owned(), term, by: Term(term.0 + 1) },
             Failed::Missing { batch } => Error::Missing { topic: name(Some(batch)), partition: None },
             Failed::TooLarge { batch, .. } => storage_text(&name(Some(batch)), "a record is too large for the topic"),
             Failed::Storage { batch, reason, code } => {
                 let topic = name(batch);
-                let right = code.and_then(|code| right_missing(code, &topic)).map(|right| format!("; {right}")).unwrap_or_default();
+                let right =
+                    code.and_then(|code| right_missing(code, &topic)).map(|right| format!("; {right}")).unwrap_or_default();
                 storage_text(&topic, format!("{reason}{right}"))
             }
         }
@@ -230,8 +237,13 @@ impl KafkaLog {
         let bounds = self.bounds(topic, partition).await?;
         let mut scan = TailScan::new(known);
         if known.offset != bounds.end {
-            let range =
-                Range { topic: topic.to_owned(), partition, from: known.offset, until: bounds.end.max(known.offset), bytes_max: SCAN_BYTES };
+            let range = Range {
+                topic: topic.to_owned(),
+                partition,
+                from: known.offset,
+                until: bounds.end.max(known.offset),
+                bytes_max: SCAN_BYTES,
+            };
             self.scan(range, &mut |record| scan.see(record)).await?;
         }
         Ok(scan.tail(bounds.end))
@@ -250,7 +262,11 @@ impl ChangeLog for KafkaLog {
         self.send(&Arc::new(batches)).await
     }
 
-    async fn append_unpublished(&self, batches: &Arc<Vec<AppendBatch>>, _unpublished: &Arc<Unpublished>) -> Result<Vec<Acknowledged>> {
+    async fn append_unpublished(
+        &self,
+        batches: &Arc<Vec<AppendBatch>>,
+        _unpublished: &Arc<Unpublished>,
+    ) -> Result<Vec<Acknowledged>> {
         self.send(batches).await
     }
 

@@ -34,8 +34,15 @@ type Answer<T> = oneshot::Sender<std::result::Result<T, Failed>>;
 
 enum Job {
     /// Makes a client anew: with transactions, whoever had one before is shut out.
-    Claim { sizes: Sizes, answer: Answer<()> },
-    Append { sizes: Sizes, batches: Arc<Vec<AppendBatch>>, answer: Answer<Vec<Ends>> },
+    Claim {
+        sizes: Sizes,
+        answer: Answer<()>,
+    },
+    Append {
+        sizes: Sizes,
+        batches: Arc<Vec<AppendBatch>>,
+        answer: Answer<Vec<Ends>>,
+    },
 }
 
 /// The handle of the thread. Dropping it ends the thread, and an append that is on its way with it.
@@ -53,7 +60,8 @@ impl Producer {
         let closed = Arc::new(AtomicBool::new(false));
         let mut thread = ProducerThread { settings, queue, closed: Arc::clone(&closed), upkeep: Box::new(upkeep), client: None };
         let thread = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || thread.run());
-        let thread = Some(thread.map_err(|error| storage_text("-", format!("the producer's thread cannot be started: {error}")))?);
+        let thread =
+            Some(thread.map_err(|error| storage_text("-", format!("the producer's thread cannot be started: {error}")))?);
         Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(QUEUE)), closed, thread })
     }
 

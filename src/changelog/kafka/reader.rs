@@ -157,7 +157,10 @@ impl Reader {
             Err(error) => return Err(error),
         }
         if silent >= GIVE_UP {
-            return Err(storage_text(&at.topic, format!("nothing could be read at offset {} for {} s", at.next, silent.as_secs())));
+            return Err(storage_text(
+                &at.topic,
+                format!("nothing could be read at offset {} for {} s", at.next, silent.as_secs()),
+            ));
         }
         if self.waiting.speaks().is_some() {
             tracing::warn!(topic = %at.topic, partition = at.partition, offset = %at.next, silent_seconds = silent.as_secs(), "waiting for records of kafka");
@@ -171,10 +174,12 @@ impl Reader {
             Some(Ok(message)) => return Ok(Seen::Message(message)),
             Some(Err(error)) => error,
         };
-        let corrupt = |reason: String| Error::Corrupt { topic: at.topic.clone(), partition: at.partition, offset: at.next, reason };
+        let corrupt =
+            |reason: String| Error::Corrupt { topic: at.topic.clone(), partition: at.partition, offset: at.next, reason };
         match error_code(&failed) {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                let range = Range { topic: at.topic.clone(), partition: at.partition, from: at.next, until: at.end, bytes_max: 0 };
+                let range =
+                    Range { topic: at.topic.clone(), partition: at.partition, from: at.next, until: at.end, bytes_max: 0 };
                 self.checked_end(&range)?;
                 // It is within the bounds: the consumer asked a leader that has moved meanwhile.
                 Err(storage(&at.topic, &format!("offset {} cannot be read", at.next), &failed))
@@ -184,7 +189,9 @@ impl Reader {
             }
             Some(code) if is_unknown(code) => Err(Error::Missing { topic: at.topic.clone(), partition: Some(at.partition) }),
             Some(code) if right_missing(code, &at.topic).is_some() => Err(storage(&at.topic, "it cannot be read", &failed)),
-            _ if matches!(failed, KafkaError::MessageConsumptionFatal(_)) => Err(storage(&at.topic, "it cannot be read", &failed)),
+            _ if matches!(failed, KafkaError::MessageConsumptionFatal(_)) => {
+                Err(storage(&at.topic, "it cannot be read", &failed))
+            }
             // Transport: librdkafka goes on by itself.
             _ => Ok(Seen::Nothing),
         }

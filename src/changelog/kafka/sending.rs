@@ -183,7 +183,9 @@ mod tests {
 
     #[test]
     fn deletes_are_known_by_their_end() {
-        let value = |operation: &str| format!(r#"{{"before":{{"a":"\"op\":\"d\""}},"source":{{}},"op":"{operation}","ts_ms":1,"ts_us":2,"ts_ns":3}}"#);
+        let value = |operation: &str| {
+            format!(r#"{{"before":{{"a":"\"op\":\"d\""}},"source":{{}},"op":"{operation}","ts_ms":1,"ts_us":2,"ts_ns":3}}"#)
+        };
         assert!(is_delete(value("d").as_bytes()));
         assert!(!is_delete(value("u").as_bytes()));
         assert!(!is_delete(b""));

@@ -165,14 +165,21 @@ mod tests {
 
     fn with(properties: &[(&str, &str)]) -> KafkaSettings {
         let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        KafkaSettings { brokers: vec!["a:1".to_owned(), "b:2".to_owned()], properties: Properties(properties), ..KafkaSettings::default() }
+        KafkaSettings {
+            brokers: vec!["a:1".to_owned(), "b:2".to_owned()],
+            properties: Properties(properties),
+            ..KafkaSettings::default()
+        }
     }
 
     #[test]
     fn properties_win_over_defaults_by_either_name() {
         let config = with(&[("compression.codec", "zstd"), ("linger.ms", "50")]).producer(1_000_000, 1_000_000);
         assert_eq!((config.get("compression.type"), config.get("compression.codec")), (None, Some("zstd")));
-        assert_eq!((config.get("linger.ms"), config.get("acks"), config.get("message.timeout.ms")), (Some("50"), Some("all"), Some("0")));
+        assert_eq!(
+            (config.get("linger.ms"), config.get("acks"), config.get("message.timeout.ms")),
+            (Some("50"), Some("all"), Some("0"))
+        );
         assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
     }
 

@@ -119,9 +119,12 @@ impl Topics {
     /// [`Error::Broken`] if there was more of them before: the topic was made anew meanwhile.
     pub(super) fn acknowledged(&self, topic: &str, partition: u32, end: LogOffset) -> Result<()> {
         let mut known = self.known();
-        let Some(known_end) = known.get_mut(topic).and_then(|topic| topic.ends.get_mut(partition as usize)) else { return Ok(()) };
+        let Some(known_end) = known.get_mut(topic).and_then(|topic| topic.ends.get_mut(partition as usize)) else {
+            return Ok(());
+        };
         if end <= *known_end {
-            let reason = format!("a record was put below offset {known_end}, where the topic had ended: it was deleted and made anew");
+            let reason =
+                format!("a record was put below offset {known_end}, where the topic had ended: it was deleted and made anew");
             let offset = std::mem::take(known_end);
             return Err(Error::Broken { topic: topic.to_owned(), partition, offset, reason });
         }
@@ -235,7 +238,12 @@ impl Topics {
 
 impl Topic {
     fn of(partitions: u32) -> Self {
-        Self { partitions, term: Term::default(), batch_bytes: BATCH_BYTES, ends: vec![LogOffset::default(); partitions as usize] }
+        Self {
+            partitions,
+            term: Term::default(),
+            batch_bytes: BATCH_BYTES,
+            ends: vec![LogOffset::default(); partitions as usize],
+        }
     }
 }
 

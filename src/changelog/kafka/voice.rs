@@ -69,7 +69,8 @@ impl ClientContext for Voice {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is no trouble, and what a call returns is told by whoever called.
-        let expected = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset));
+        let expected =
+            matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset));
         if expected {
             return;
         }

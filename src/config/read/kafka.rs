@@ -114,7 +114,11 @@ fn pairs<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<&'n [Entry]> {
     match &node.kind {
         Kind::Map(entries) => Some(entries),
         Kind::Scalar { .. } | Kind::List(_) => {
-            reader.error(&node.place, format!("expected a map of names and values, found {}", node.describe()), "write {name: value}");
+            reader.error(
+                &node.place,
+                format!("expected a map of names and values, found {}", node.describe()),
+                "write {name: value}",
+            );
             None
         }
     }
@@ -162,7 +166,11 @@ fn judge(reader: &mut Reader<'_>, fields: &Fields<'_>, config: &KafkaConfig) {
     }
     if number("retention.ms").is_some_and(|retention| (0..DAY_MS).contains(&retention)) {
         let message = "records are gone after less than a day: a table whose writer was away for longer must be rebuilt";
-        reader.warning(&place.key("retention.ms"), message, "keep them for longer than the longest outage, e.g. \"604800000\": a week");
+        reader.warning(
+            &place.key("retention.ms"),
+            message,
+            "keep them for longer than the longest outage, e.g. \"604800000\": a week",
+        );
     }
     if let (Some(least), Some(replication)) = (number("min.insync.replicas"), config.replication)
         && least > i64::from(replication)

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogPlace, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
-use crate::changelog::{self, Acknowledged, AppendBatch, Unpublished};
+use crate::changelog::{self, Acknowledged, AppendBatch, PartitionTail, Unpublished};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 use crate::trial::{Mistake, at, planted, point};
@@ -265,12 +265,7 @@ impl Tail {
         self.rooms.changelog.open_topic(&state.topic, self.term).await?;
         let places = self.published_places(table, &state.topic).await?;
         let tails = self.rooms.changelog.tails(&state.topic, &places).await?;
-        if let Some((holds, place)) = tails.iter().map(|tail| tail.end).zip(&places).find(|(end, place)| *end < place.offset) {
-            let reason = format!(
-                "topic {} ends at offset {holds}, though it was published up to {} (position {}): the change log was lost, or \
-                 replaced by an older one",
-                state.topic, place.offset, self.saved
-            );
+        if let Some(reason) = self.not_what_it_was(&state.topic, &tails, &places) {
             let remedy = format!("run `binlake rebuild {table}`: readers keep the old state meanwhile");
             self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;
             return Ok(false);
@@ -283,6 +278,20 @@ impl Tail {
         let flow = RecordFlow::new(source, schema, &state.topic, self.term, (&tails, &places), record_bytes_max);
         self.flows.insert(table.clone(), flow);
         Ok(true)
+    }
+
+    /// Why a topic cannot be gone on with, if it cannot.
+    fn not_what_it_was(&self, topic: &str, tails: &[PartitionTail], places: &[LogPlace]) -> Option<String> {
+        if tails.len() != places.len() {
+            let (now, then) = (tails.len(), places.len());
+            return Some(format!("topic {topic} has {now} partitions, and had {then} when this generation was captured"));
+        }
+        let (end, place) = tails.iter().map(|tail| tail.end).zip(places).find(|(end, place)| *end < place.offset)?;
+        Some(format!(
+            "topic {topic} ends at offset {end}, though it was published up to {} (position {}): the change log was lost, or replaced by \
+             an older one",
+            place.offset, self.saved
+        ))
     }
 
     /// The topic's places as of this stream's place when it was opened: the saved ones, or where the earliest capture started behind them.

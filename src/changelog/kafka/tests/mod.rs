@@ -143,7 +143,8 @@ async fn what_a_predecessor_had_sent_and_not_published_is_the_tail() {
 
 #[tokio::test]
 async fn a_record_over_the_limit_is_refused_before_anything_is_sent() {
-    let (log, topic) = log_with(|settings| KafkaSettings { topic_config: config(&[("max.message.bytes", "100000")]), ..settings }).await;
+    let (log, topic) =
+        log_with(|settings| KafkaSettings { topic_config: config(&[("max.message.bytes", "100000")]), ..settings }).await;
     assert!((98_000..100_000).contains(&log.record_bytes_max()), "{}", log.record_bytes_max());
     let mut feed = Feed::new(&topic, 0);
     let mut batch = feed.clone().batch(1, 5, 20);
@@ -152,7 +153,10 @@ async fn a_record_over_the_limit_is_refused_before_anything_is_sent() {
     batch.records[3].value = batch.bytes.len() + large.records[0].value.start..batch.bytes.len() + large.records[0].value.end;
     batch.bytes.extend_from_slice(&large.bytes);
     let refused = log.append(vec![batch]).await.unwrap_err();
-    assert!(matches!(&refused, Error::TooLarge { bytes_max, key, .. } if *bytes_max == log.record_bytes_max() && key == "{\"id\":0}"), "{refused}");
+    assert!(
+        matches!(&refused, Error::TooLarge { bytes_max, key, .. } if *bytes_max == log.record_bytes_max() && key == "{\"id\":0}"),
+        "{refused}"
+    );
     assert!(matches!(refused.remedy(), Remedy::Park(_)));
     assert_eq!(log.ends(&topic).await.unwrap(), [LogOffset(0)]);
     // The largest that fits does, though it does not compress; and so do many that are too large together.
@@ -168,7 +172,8 @@ async fn a_limit_that_is_lowered_under_us_loses_nothing() {
     let (log, topic) = log_with(|settings| settings).await;
     let mut feed = Feed::new(&topic, 0);
     log.append(vec![feed.batch(1, 1, 200_000)]).await.unwrap();
-    let lowered = rdkafka::admin::AlterConfig::new(rdkafka::admin::ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "100000");
+    let lowered =
+        rdkafka::admin::AlterConfig::new(rdkafka::admin::ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "100000");
     log.topics.admin().unwrap().alter_configs([&lowered], &AdminOptions::new()).await.unwrap();
     let large = feed.clone().batch(1, 1, 200_000);
     let refused = log.append(vec![large]).await.unwrap_err();
@@ -232,7 +237,10 @@ async fn a_foreign_record_is_told_with_its_offset() {
     log.append(vec![feed.batch(1, 1, 20)]).await.unwrap();
     assert_eq!(log.read(&topic, 0, LogOffset(0), LogOffset(3), 1 << 20).await.unwrap().len(), 3);
     let error = log.read(&topic, 0, LogOffset(3), LogOffset(5), 1 << 20).await.unwrap_err();
-    assert!(matches!(&error, Error::Corrupt { offset: LogOffset(3), reason, .. } if reason.contains("no record of binlake's")), "{error}");
+    assert!(
+        matches!(&error, Error::Corrupt { offset: LogOffset(3), reason, .. } if reason.contains("no record of binlake's")),
+        "{error}"
+    );
     assert!(matches!(error.remedy(), Remedy::Park(_)));
     assert_eq!(log.read(&topic, 0, LogOffset(4), LogOffset(5), 1 << 20).await.unwrap().len(), 1);
 }
@@ -272,7 +280,10 @@ async fn transactions_shut_a_predecessor_out_and_hide_what_it_left() {
     client.init_transactions(Duration::from_secs(20)).unwrap();
     client.begin_transaction().unwrap();
     let headers = headers::HeaderWriter::default().write(&feed.clone().batch(1, 1, 1).records[0], Term(1));
-    client.send(BaseRecord::<str, str>::to(&topic).partition(0).payload("left").headers(headers)).map_err(|(error, _)| error).unwrap();
+    client
+        .send(BaseRecord::<str, str>::to(&topic).partition(0).payload("left").headers(headers))
+        .map_err(|(error, _)| error)
+        .unwrap();
     client.flush(Duration::from_secs(10)).unwrap();
 
     let new = KafkaLog::open(transactional(settings(Brokers::shared()))).unwrap();

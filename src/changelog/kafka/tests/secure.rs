@@ -19,7 +19,8 @@ fn certificates() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["broker", "client"] {
         let (subject, store, file) = (format!("CN={name}"), format!("{name}.p12"), format!("{name}.pem"));
-        let key = ["-genkeypair", "-alias", name, "-keyalg", "EC", "-dname", &subject, "-ext", "SAN=ip:127.0.0.1", "-keystore", &store];
+        let key =
+            ["-genkeypair", "-alias", name, "-keyalg", "EC", "-dname", &subject, "-ext", "SAN=ip:127.0.0.1", "-keystore", &store];
         keytool(directory.path(), &key);
         keytool(directory.path(), &["-exportcert", "-rfc", "-alias", name, "-file", &file, "-keystore", &store]);
     }
