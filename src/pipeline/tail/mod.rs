@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
 use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets, write_document};
 
+/// Items that have come are taken one behind the other before the tailer looks up: asking everybody else costs as much as a small
+/// transaction.
+const ITEMS_AT_ONCE: usize = 32;
 /// Between two lines about the same wait.
 const SAID_EVERY: Duration = Duration::from_secs(30);
 
@@ -95,10 +99,10 @@ pub async fn run(mut tail: Tail, cancel: CancellationToken) -> Result<()> {
             () = tables.changed() => tail.recapture(&tables.take()).await?,
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
             item = tail.stream.next() => {
-                tail.take(item?, &cancel).await?;
-                let reached = tail.reached_descriptions();
-                if !reached.is_empty() {
-                    tail.recapture(&reached).await?;
+                tail.pass(item?, &cancel).await?;
+                for _ in 1..ITEMS_AT_ONCE {
+                    let Some(item) = tail.stream.next().now_or_never() else { break };
+                    tail.pass(item?, &cancel).await?;
                 }
             }
         }
@@ -172,6 +176,16 @@ impl Tail {
         self.stream.checkpoint().server_uuid
     }
 
+    /// Takes an item, and what it makes possible.
+    async fn pass(&mut self, item: StreamItem, cancel: &CancellationToken) -> Result<()> {
+        self.take(item, cancel).await?;
+        let reached = self.reached_descriptions();
+        if !reached.is_empty() {
+            self.recapture(&reached).await?;
+        }
+        Ok(())
+    }
+
     async fn take(&mut self, item: StreamItem, cancel: &CancellationToken) -> Result<()> {
         match item {
             StreamItem::Transaction(transaction) => {
@@ -200,17 +214,16 @@ impl Tail {
     async fn transaction(&mut self, mut transaction: Transaction, cancel: &CancellationToken) -> Result<()> {
         let mut ended: Vec<TableName> = Vec::new();
         while let Some(part) = transaction.body.next_part()? {
-            let table = part_table(&part).clone();
-            if ended.contains(&table) || !self.open_flow(&table).await? {
+            if ended.contains(part_table(&part)) || !self.open_flow(part_table(&part)).await? {
                 continue;
             }
-            // Out of the map while its rows pass: no look-up per row.
-            let Some(mut flow) = self.flows.remove(&table) else { continue };
+            // Out of the map while its rows pass: no look-up per row, and its name is not copied.
+            let Some((table, mut flow)) = self.flows.remove_entry(part_table(&part)) else { continue };
             let outcome = self.part(&mut flow, part, &mut transaction, cancel).await;
-            self.flows.insert(table.clone(), flow);
             match outcome {
-                Ok(()) => {}
+                Ok(()) => drop(self.flows.insert(table, flow)),
                 Err(error) if matches!(error.remedy(), Remedy::Park(_)) => {
+                    self.flows.insert(table.clone(), flow);
                     self.end_capture(&table, Cut(transaction.start), error).await?;
                     ended.push(table);
                 }
