@@ -29,6 +29,10 @@ SERVERS = REPOSITORY / "tests" / "servers"
 BINARY = os.environ.get("BENCH_BINARY", str(REPOSITORY / "target/release/binlake"))
 CHANGES_PER_ROUND, TRANSACTIONS_PER_ROUND, LOADERS = 13, 3, 4
 UPDATE_ROUNDS = 6
+# Updates that are spread over a whole table touch one row in so many.
+SPREAD = 101
+# Rows of large values are so many times fewer.
+LARGE_SHARE = 2000
 SERVER_OPTIONS = [
     "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=2G", "--innodb-doublewrite=OFF",
     "--innodb-redo-log-capacity=2G", "--max-binlog-size=1G",
@@ -85,15 +89,15 @@ class Server:
 class Job:
     """One binlake with a state of its own."""
 
-    def __init__(self, work, server, name, table, mode, snapshot="{parallel: 2}", check="rows"):
+    def __init__(self, work, server, name, table, mode, check="rows", tls="off"):
         self.directory = work / name
         self.directory.mkdir()
         self.table = table
         (self.directory / "binlake.yaml").write_text(
             f"state: sqlite:state/binlake.db\nscratch: state/scratch\nchangelog: {{kind: local, dir: state/changelog}}\n"
             f"lake: {{url: 'file:lake', datetime_zone: UTC, check: {check}}}\n"
-            f"sources:\n  - name: {name}\n    url: mysql://root@127.0.0.1:{server.port}\n    snapshot: {snapshot}\n"
-            f"    tables: [{{table: {table}, mode: {mode}}}]\n"
+            f"sources:\n  - name: {name}\n    url: mysql://root@127.0.0.1:{server.port}\n"
+            f"    snapshot: {{parallel: 2}}\n    tls: {{mode: {tls}}}\n    tables: [{{table: {table}, mode: {mode}}}]\n"
         )
 
     def command(self, *arguments):
@@ -190,13 +194,16 @@ def backlog(report, work, server, changes):
     if not any(report.wants(name) for name in names):
         return
     server.sql("INSERT INTO w2 SELECT -1, 1, 'c', 'pad', NOW(6), 1, NULL")
-    modes = dict(zip(names, ["mirror", "changelog", "mirror"]))
-    jobs = {name: Job(work, server, f"tail_{i}", "bench.w2", modes[name]) for i, name in enumerate(names) if report.wants(name)}
-    for job in jobs.values():
+    secure = f"verify_ca, ca: {server.directory}/data/ca.pem"
+    kinds = [(names[0], "binlake", "mirror", "off"), (names[0], "binlake over TLS", "mirror", secure),
+             (names[1], "binlake", "changelog", "off"), (names[2], "binlake", "mirror", "off")]
+    jobs = [(name, who, Job(work, server, f"tail_{i}", "bench.w2", mode, tls=tls))
+            for i, (name, who, mode, tls) in enumerate(kinds) if report.wants(name)]
+    for name, _, job in jobs:
         job.catch_up()
-    if names[0] in jobs:
-        # A paused table is captured, and nothing writes it: what is left is the tailer.
-        jobs[names[0]].pause()
+        if name == names[0]:
+            # A paused table is captured, and nothing writes it: what is left is the tailer.
+            job.pause()
     peer = Debezium(work, server, "dbz_w2", "bench.w2", "json")
     peer.take(1)
     rounds = changes // CHANGES_PER_ROUND // LOADERS
@@ -205,9 +212,24 @@ def backlog(report, work, server, changes):
     file, offset = server.end()
     server.parallel([f"CALL change_w2({i * 1_000_000_000}, {rounds})" for i in range(LOADERS)])
     report.add(names[0], "raw: binlog drained", count, raw.binlog(server.port, file, offset))
-    for name, job in jobs.items():
-        report.add(name, "binlake", count, job.catch_up())
+    for name, who, job in jobs:
+        report.add(name, who, count, job.catch_up())
     report.add(names[0], "Debezium, JSON, records dropped", count, peer.take(count))
+
+
+def large_values(report, work, server, changes):
+    """Rows of a TEXT of 128 kB and a BLOB of 64 kB that hardly compress, inserted while binlake was down."""
+    name = "large values to mirror"
+    if not report.wants(name):
+        return
+    job = Job(work, server, "large", "bench.large", "mirror")
+    job.catch_up()
+    count = max(changes // LARGE_SHARE, 100)
+    say(f"inserting {count:,} rows of 192 kB")
+    file, offset = server.end()
+    server.sql(f"CALL fill_large({count})")
+    report.add(name, "raw: binlog drained", count, raw.binlog(server.port, file, offset))
+    report.add(name, "binlake", count, job.catch_up())
 
 
 def checks(report, work, server, changes):
@@ -236,6 +258,10 @@ def checks(report, work, server, changes):
             total["rss_kib"] = max(total["rss_kib"], figures["rss_kib"])
     for check, figures in sums.items():
         report.add(name, f"binlake, check: {check}", each * UPDATE_ROUNDS, figures)
+    # Each of these changes a row that lies alone among a hundred others: what is written anew is the whole table.
+    server.sql(f"UPDATE checked SET k = k + 1 WHERE id % {SPREAD} = 0")
+    spread = int(server.sql(f"SELECT COUNT(*) FROM checked WHERE id % {SPREAD} = 0"))
+    report.add("updates to mirror", f"binlake, one row in {SPREAD}", spread, jobs["rows"].catch_up())
     say(f"check: rows costs {sums['rows']['cpu_seconds'] / sums['keys']['cpu_seconds'] - 1:+.1%} CPU beside keys")
 
 
@@ -249,6 +275,7 @@ def main():
         server.sql((HERE / "tables.sql").read_text(), database=None)
         snapshots(report, work, server, changes - changes // 5 // 1000 * 1000)
         backlog(report, work, server, changes)
+        large_values(report, work, server, changes)
         checks(report, work, server, changes)
         report.print()
     finally:

@@ -16,6 +16,9 @@ CREATE TABLE w1b (
   id BIGINT NOT NULL PRIMARY KEY, user_id INT NOT NULL, status TINYINT NOT NULL, amount DECIMAL(12,2) NOT NULL,
   created_at DATETIME(3) NOT NULL);
 
+-- Large values.
+CREATE TABLE large (id BIGINT NOT NULL PRIMARY KEY, body MEDIUMTEXT NOT NULL, bytes MEDIUMBLOB NOT NULL);
+
 DELIMITER //
 
 -- Rows [base, base + n) of W1, a thousand at a time.
@@ -63,6 +66,19 @@ BEGIN
     DELETE FROM w2 WHERE id = at + (r + 3) % 10;
     SET at = at + 10;
     SET r = r + 1;
+  END WHILE;
+END//
+
+-- Rows of 128 kB of hexadecimal digits and the 64 kB they stand for, one a transaction.
+CREATE PROCEDURE fill_large(n BIGINT)
+BEGIN
+  DECLARE at BIGINT DEFAULT 0;
+  SET SESSION group_concat_max_len = 1000000;
+  WHILE at < n DO
+    INSERT INTO large
+      SELECT at, body, UNHEX(body)
+      FROM (SELECT GROUP_CONCAT(SHA2(CONCAT(at, '/', a.d, b.d, e.d), 512) SEPARATOR '') AS body FROM digits a, digits b, digits e) AS made;
+    SET at = at + 1;
   END WHILE;
 END//
 

@@ -64,8 +64,8 @@ pub struct ChainCheck {
     last: Option<ChangePosition>,
     term: Term,
     dropped: Dropped,
-    /// The last record before those that were left out, if any were since.
-    before_left_out: Option<Option<ChangePosition>>,
+    /// The last record, and the highest term, before those that were left out, if any were since.
+    before_left_out: Option<(Option<ChangePosition>, Term)>,
 }
 
 impl ChainCheck {
@@ -94,7 +94,7 @@ impl ChainCheck {
             return Ok(Verdict::Drop(DropReason::Repeated));
         }
         // Of those that were left out, some may be late: whoever goes on behind them did not see them.
-        let behind_left_out = |before| record.term > self.term && (before..=self.last).contains(&record.previous);
+        let behind_left_out = |(before, _)| record.term > self.term && (before..=self.last).contains(&record.previous);
         let follows = record.previous == self.last || self.before_left_out.is_some_and(behind_left_out);
         if follows { Ok(Verdict::Take) } else { Err(self.broken(record)) }
     }
@@ -104,7 +104,7 @@ impl ChainCheck {
     /// # Errors
     /// As [`ChainCheck::verdict`].
     pub fn leave_out(&mut self, record: &Record) -> Result<()> {
-        let before = self.before_left_out.unwrap_or(self.last);
+        let before = self.before_left_out.unwrap_or((self.last, self.term));
         let verdict = self.verdict(record)?;
         self.pass(record, verdict);
         self.before_left_out = Some(before);
@@ -114,7 +114,7 @@ impl ChainCheck {
     /// Goes back to before what was left out since the last record that counts.
     pub fn go_back(&mut self) {
         if let Some(before) = self.before_left_out.take() {
-            self.last = before;
+            (self.last, self.term) = before;
         }
     }
 
@@ -384,8 +384,8 @@ mod tests {
 
     #[test]
     fn behind_what_was_left_out_a_successor_names_what_it_saw_of_it() {
-        let left_out = [record(9, 5, Some(4), 1), record(10, 6, Some(5), 1), record(11, 7, Some(6), 1)];
-        for (previous, term, follows) in [(4, 2, true), (6, 2, true), (7, 2, true), (6, 1, false), (3, 2, false)] {
+        let left_out = [record(9, 5, Some(4), 1), record(10, 6, Some(5), 2), record(11, 7, Some(6), 2)];
+        for (previous, term, follows) in [(4, 3, true), (6, 3, true), (7, 3, true), (6, 2, false), (3, 3, false)] {
             let mut check = ChainCheck::new("t", 0, &behind(4, 1));
             left_out.iter().for_each(|record| check.leave_out(record).unwrap());
             assert_eq!(check.check(&record(12, 20, Some(previous), term)).is_ok(), follows, "{previous} {term}");

@@ -7,9 +7,6 @@ use serde_json::Value;
 
 use crate::scene::Scene;
 
-/// Lengths and position before each record of a block.
-const HEADER: usize = 36;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct LogFile {
@@ -21,7 +18,8 @@ pub(crate) struct LogFile {
 /// A record as a block holds it.
 #[derive(Debug, Clone)]
 struct Entry {
-    place: Vec<u8>,
+    /// Epoch, file, offset, ordinal.
+    place: [u64; 4],
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -38,9 +36,8 @@ struct Block {
 
 impl Entry {
     fn position(&self) -> String {
-        let wide = |at: usize| u64::from_le_bytes(self.place[at..at + 8].try_into().unwrap());
-        let epoch = u32::from_le_bytes(self.place[..4].try_into().unwrap());
-        format!("{epoch}:{}:{}/{}", wide(4), wide(12), wide(20))
+        let [epoch, file, offset, ordinal] = self.place;
+        format!("{epoch}:{file}:{offset}/{ordinal}")
     }
 
     fn json(&self) -> Value {
@@ -48,30 +45,52 @@ impl Entry {
     }
 }
 
-impl Block {
-    fn raw(&self) -> Vec<u8> {
-        let mut raw = Vec::new();
-        for entry in &self.entries {
-            raw.extend_from_slice(&(entry.key.len() as u32).to_le_bytes());
-            raw.extend_from_slice(&(entry.value.len() as u32).to_le_bytes());
-            raw.extend_from_slice(&entry.place);
-            raw.extend_from_slice(&entry.key);
-            raw.extend_from_slice(&entry.value);
+fn write_number(text: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        text.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    text.push(number as u8);
+}
+
+fn read_number(text: &mut &[u8]) -> u64 {
+    let (mut number, mut shift) = (0, 0);
+    loop {
+        let byte = *text.split_off_first().unwrap();
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return number;
         }
-        raw
+        shift += 7;
+    }
+}
+
+/// The text of a block, as `src/changelog/local/text.rs` describes it.
+impl Block {
+    /// Every record in full: none refers to the one before it.
+    fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        for entry in &self.entries {
+            let lengths = [entry.key.len() as u64, entry.value.len() as u64, 0, 0, 0];
+            [0].iter().chain(&entry.place).chain(&lengths).for_each(|number| write_number(&mut text, *number));
+            text.extend_from_slice(&entry.key);
+            text.extend_from_slice(&entry.value);
+        }
+        text
     }
 
-    fn parse(raw: &[u8]) -> Vec<Entry> {
-        let (mut entries, mut rest) = (Vec::new(), raw);
-        while !rest.is_empty() {
-            let length = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap()) as usize;
-            let (key, value) = (HEADER + length(0), HEADER + length(0) + length(4));
-            entries.push(Entry {
-                place: rest[8..HEADER].to_vec(),
-                key: rest[HEADER..key].to_vec(),
-                value: rest[key..value].to_vec(),
-            });
-            rest = &rest[value..];
+    fn parse(mut text: &[u8]) -> Vec<Entry> {
+        let (mut entries, mut closing): (Vec<Entry>, Vec<u8>) = (Vec::new(), Vec::new());
+        while !text.is_empty() {
+            let place = match (read_number(&mut text), entries.last()) {
+                (1, Some(before)) => [before.place[0], before.place[1], before.place[2], before.place[3] + 1],
+                _ => std::array::from_fn(|_| read_number(&mut text)),
+            };
+            let [key, own, head, middle, tail] = std::array::from_fn(|_| read_number(&mut text) as usize);
+            let mut take = |length: usize| text.split_off(..length).unwrap();
+            let (key, own, middle) = (take(key), take(own), take(middle));
+            closing = [&closing[..head], middle, &closing[closing.len() - tail..]].concat();
+            entries.push(Entry { place, key: key.to_vec(), value: [own, &closing].concat() });
         }
         entries
     }
@@ -96,29 +115,29 @@ impl LogFile {
     }
 
     fn blocks(&self) -> Vec<Block> {
-        let sql = "SELECT block_id, first_offset, term, schema, previous, raw_bytes, data FROM blocks WHERE topic_id = ?1 ORDER BY first_offset";
+        let sql =
+            "SELECT block_id, first_offset, term, schema, previous, data FROM blocks WHERE topic_id = ?1 ORDER BY first_offset";
         let mut statement = self.connection.prepare(sql).unwrap();
         let blocks = statement.query_map([self.topic_id().unwrap()], |row| {
-            let (length, data): (i64, Vec<u8>) = (row.get(5)?, row.get(6)?);
-            let raw = lz4_flex::block::decompress(&data, length as usize).unwrap();
+            let text = lz4_flex::block::decompress_size_prepended(&row.get::<_, Vec<u8>>(5)?).unwrap();
             Ok(Block {
                 id: row.get(0)?,
                 first: row.get(1)?,
                 term: row.get(2)?,
                 schema: row.get(3)?,
                 previous: row.get(4)?,
-                entries: Block::parse(&raw),
+                entries: Block::parse(&text),
             })
         });
         blocks.unwrap().map(Result::unwrap).collect()
     }
 
     fn store(&self, block: &Block) {
-        let raw = block.raw();
-        let data = lz4_flex::block::compress(&raw);
+        let data = lz4_flex::block::compress_prepend_size(&block.text());
+        let raw_bytes: usize = block.entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
         let end = block.first + block.entries.len() as i64;
         let mut crc = crc32fast::Hasher::new();
-        for number in [block.first, end, block.term, raw.len() as i64] {
+        for number in [block.first, end, block.term, raw_bytes as i64] {
             crc.update(&(number as u64).to_le_bytes());
         }
         crc.update(block.schema.as_bytes());
@@ -126,7 +145,7 @@ impl LogFile {
         crc.update(block.previous.as_deref().unwrap_or("-").as_bytes());
         crc.update(&data);
         let sql = "UPDATE blocks SET first_offset = ?2, end_offset = ?3, previous = ?4, raw_bytes = ?5, crc32 = ?6, data = ?7 WHERE block_id = ?1";
-        let values = (block.id, block.first, end, &block.previous, raw.len() as i64, crc.finalize(), data);
+        let values = (block.id, block.first, end, &block.previous, raw_bytes as i64, crc.finalize(), data);
         assert_eq!(self.connection.execute(sql, values).unwrap(), 1);
     }
 

@@ -110,6 +110,8 @@ impl Ended {
 pub(crate) struct Scene {
     directory: PathBuf,
     pub(crate) yaml: Yaml,
+    /// The lake's directory: of this scene, or of another one that it succeeds.
+    pub(crate) lake: PathBuf,
     /// Set in the environment of every command.
     pub(crate) variables: Vec<(&'static str, String)>,
     _keeper: Keeper,
@@ -140,7 +142,8 @@ impl Scene {
             more: String::new(),
             second: None,
         };
-        let scene = Self { directory, yaml, variables: Vec::new(), _keeper: keeper };
+        let lake = directory.join("lake");
+        let scene = Self { directory, yaml, lake, variables: Vec::new(), _keeper: keeper };
         scene.write();
         scene
     }
@@ -152,7 +155,7 @@ impl Scene {
     }
 
     fn write(&self) {
-        std::fs::write(self.config(), self.yaml.text(&self.directory.join("lake"))).unwrap();
+        std::fs::write(self.config(), self.yaml.text(&self.lake)).unwrap();
     }
 
     /// The YAML's path.

@@ -4,8 +4,6 @@
 //! escaped, so the bytes `,"source":{` can only be a field, and the last one is the envelope's. So each byte is read once; and the
 //! head of a record of the same transaction as the one before is only compared with it.
 
-use bytes::Bytes;
-
 use super::encoder::KEPT_BYTES;
 use super::envelope::letter;
 use super::instant::read_instant;
@@ -49,7 +47,7 @@ pub struct Decoded<'a> {
     pub head: &'a RecordHead,
     place: Place<'a>,
     plan: &'a Plan,
-    value: &'a Bytes,
+    value: &'a str,
     /// Where the images end.
     images_end: usize,
     zero_before: &'a [usize],
@@ -130,14 +128,16 @@ impl Decoder {
         if record.schema != self.plan.schema_id {
             return Err(place.corrupt(format!("the record has shape {}, not {}", record.schema, self.plan.schema_id)));
         }
-        let Some(images_end) = source_start(&record.value) else {
+        let not_text = |error: std::str::Utf8Error| Unexpected { at: error.valid_up_to(), wanted: "text in UTF-8" };
+        let value = std::str::from_utf8(&record.value).map_err(|error| place.unexpected(not_text(error)))?;
+        let Some(images_end) = envelope_start(&record.value) else {
             return Err(place.corrupt("the record's value has no source".to_owned()));
         };
         self.head.position = record.position;
         self.head.previous = record.previous;
         self.head.term = record.term;
         let mut reading = HeadReading {
-            scanner: Scanner::starting_at(&record.value, images_end + SOURCE.len()),
+            scanner: Scanner::starting_at(value, images_end + SOURCE.len()),
             plan: &self.plan,
             head: &mut self.head,
             seen: &mut self.seen,
@@ -150,7 +150,7 @@ impl Decoder {
             head: &self.head,
             place,
             plan: &self.plan,
-            value: &record.value,
+            value,
             images_end,
             zero_before: &self.zero_before,
             zero_after: &self.zero_after,
@@ -160,8 +160,8 @@ impl Decoder {
     }
 }
 
-/// Where `,"source":{` begins.
-fn source_start(value: &[u8]) -> Option<usize> {
+/// Where in a record's value `,"source":{` begins, behind the images; None in what the encoder did not write.
+pub(crate) fn envelope_start(value: &[u8]) -> Option<usize> {
     memchr::memrchr_iter(b'{', value).find_map(|brace| {
         let start = (brace + 1).checked_sub(SOURCE.len())?;
         (value.get(start..=brace)? == SOURCE).then_some(start)

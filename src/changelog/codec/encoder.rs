@@ -18,6 +18,8 @@ use crate::trial::{Mistake, planted};
 
 /// What a buffer keeps between two rows.
 pub(super) const KEPT_BYTES: usize = 1 << 20;
+/// A new batch gets as much room as the one before it came to take, up to here.
+const BATCH_BYTES_AHEAD: usize = 8 << 20;
 
 /// Encodes the row changes of one table in one shape.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Encoder {
     next: usize,
     /// The key of the before image, while it is compared.
     key: Vec<u8>,
+    /// Bytes and records of the last batch that was written to: growing the next one to that step by step copies it over and over.
+    filled: (usize, usize),
 }
 
 /// One image in [`Encoder::text`].
@@ -68,6 +72,7 @@ impl Encoder {
             side: None,
             next: 0,
             key: Vec::new(),
+            filled: (0, 0),
         }
     }
 
@@ -171,6 +176,10 @@ impl Encoder {
         write_key(&mut self.key, &self.plan, &self.text, &keyed.key);
         let partition = partition_of(&self.key, links.partitions());
         let Some(previous) = link(links, partition, position, batch)? else { return Ok(()) };
+        if batch.records.is_empty() {
+            batch.bytes.reserve(self.filled.0.min(BATCH_BYTES_AHEAD));
+            batch.records.reserve(self.filled.1);
+        }
         let out = &mut batch.bytes;
         let key = out.len()..out.len() + self.key.len();
         out.extend_from_slice(&self.key);
@@ -189,6 +198,7 @@ impl Encoder {
         let value = key.end..out.len();
         let schema = Arc::clone(&self.plan.schema_id);
         batch.records.push(AppendRecord { partition, position, previous, schema, key, value });
+        self.filled = (batch.bytes.len(), batch.records.len());
         Ok(())
     }
 

@@ -74,7 +74,6 @@ impl Envelope {
         }
         let mut digits = itoa::Buffer::new();
         let milliseconds = info.committed_us.div_euclid(1000);
-        let nanoseconds = i128::from(info.committed_us) * 1000;
         self.head.clear();
         self.head.extend_from_slice(&self.opening);
         self.head.extend_from_slice(digits.format(milliseconds).as_bytes());
@@ -86,7 +85,10 @@ impl Envelope {
             out.extend_from_slice(b",\"ts_us\":");
             out.extend_from_slice(digits.format(info.committed_us).as_bytes());
             out.extend_from_slice(b",\"ts_ns\":");
-            out.extend_from_slice(digits.format(nanoseconds).as_bytes());
+            match info.committed_us.checked_mul(1000) {
+                Some(nanoseconds) => out.extend_from_slice(digits.format(nanoseconds).as_bytes()),
+                None => out.extend_from_slice(digits.format(i128::from(info.committed_us) * 1000).as_bytes()),
+            }
         }
         self.tail.push(b'}');
         self.head.extend_from_slice(&self.table);

@@ -45,14 +45,15 @@ pub(super) fn read_instant(text: &[u8], fraction: u8) -> Option<i64> {
         _ if text.get(19) == Some(&b'.') => digits(text, 20, length - 1)? * unit,
         _ => return None,
     };
-    let days = days(year, month, day);
-    if civil(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+    if !exists(year, month, day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    Some(days * DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000 + below)
+    Some(days(year, month, day) * DAY + ((hour * 60 + minute) * 60 + second) * 1_000_000 + below)
 }
 
-fn put(place: &mut [u8], mut value: i64) {
+fn put(place: &mut [u8], value: i64) {
+    // Narrower than what it comes from: the parts of an instant all fit, and dividing them is cheaper.
+    let mut value = value as u32;
     for digit in place.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
@@ -81,6 +82,18 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+/// Whether it is a day of the calendar.
+fn exists(year: i64, month: i64, day: i64) -> bool {
+    let length = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 0,
+    };
+    (1..=length).contains(&day)
 }
 
 /// The inverse of [`civil`].

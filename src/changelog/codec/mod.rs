@@ -45,6 +45,7 @@ mod tests;
 
 use crate::change::BinlogPosition;
 
+pub(crate) use decoder::envelope_start;
 pub use decoder::{Decoded, Decoder};
 pub use encoder::Encoder;
 pub use partition::partition_of;

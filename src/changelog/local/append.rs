@@ -97,7 +97,6 @@ fn insert(connection: &Connection, batch: &PackedBatch, topic: &Topic, (block, f
         previous: block.previous.map(|position| position.to_string()),
         raw_bytes: block.raw_bytes as u64,
         crc32: 0,
-        data: Vec::new(),
     };
     row.crc32 = row.checksum_with(&block.data);
     let mut statement = connection.prepare_cached(

@@ -1,22 +1,21 @@
 //! Blocks: records of one partition, one term and one shape, compressed together and covered by one checksum.
 //!
-//! A block's text is its records one behind the other: the lengths of key and value, the position, key, value. Offsets are not in
-//! it (they are given when the block is stored), nor are predecessors: within a block each record follows the one before it, which
+//! A block's text ([`super::text`]) is its records one behind the other. Offsets are not in it (they are given when the block is
+//! stored), nor are predecessors: within a block each record follows the one before it, which
 //! [`super::super::chain::check_append`] has made sure of.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::change::{BinlogPosition, ChangePosition, LogOffset, Term};
+use super::text::{self, Entry, HEADER_BYTES_MAX, TextWriter};
+use crate::change::{ChangePosition, LogOffset, Term};
 use crate::changelog::{AppendBatch, AppendRecord, Error, Record, Result};
 
 /// A block is closed before it grows beyond this; a larger record has one to itself.
 const RAW_BYTES_AIM: usize = 1 << 20;
 /// SQLite takes values of up to 1,000,000,000 bytes; LZ4 adds at most 0.4 %.
 const RAW_BYTES_MAX: usize = 900 << 20;
-/// Lengths and position of a record.
-const HEADER: usize = 36;
 /// What a block takes beside its data, about: its row and its place in the index.
 const OVERHEAD: u64 = 200;
 
@@ -60,11 +59,13 @@ struct OpenBlock<'a> {
     head: &'a AppendRecord,
     records: u64,
     last: ChangePosition,
-    raw: Vec<u8>,
+    /// What its text may come to.
+    bytes: usize,
+    text: TextWriter<'a>,
 }
 
 /// The most bytes that a record's key and value may have together.
-pub(super) const RECORD_BYTES_MAX: u64 = (RAW_BYTES_MAX - HEADER) as u64;
+pub(super) const RECORD_BYTES_MAX: u64 = (RAW_BYTES_MAX - HEADER_BYTES_MAX) as u64;
 
 /// Cuts batches into blocks and compresses them.
 ///
@@ -82,28 +83,29 @@ fn blocks(batch: &AppendBatch) -> Result<Vec<PackedBlock>> {
     partitions.sort_unstable();
     partitions.dedup();
     let mut blocks = Vec::new();
-    let mut raw = Vec::new();
+    let mut room = Vec::new();
     for partition in partitions {
         let mut open: Option<OpenBlock<'_>> = None;
         for record in batch.records.iter().filter(|record| record.partition == partition) {
             let (key, value) = parts(batch, record)?;
-            let bytes = HEADER + key.len() + value.len();
+            let bytes = HEADER_BYTES_MAX + key.len() + value.len();
             if bytes > RAW_BYTES_MAX {
                 return Err(Error::too_large(batch, record, RECORD_BYTES_MAX));
             }
-            if let Some(full) = open.take_if(|open| open.raw.len() + bytes > RAW_BYTES_AIM || open.head.schema != record.schema) {
-                raw = close(full, &mut blocks);
+            if let Some(full) = open.take_if(|open| open.bytes + bytes > RAW_BYTES_AIM || open.head.schema != record.schema) {
+                room = close(full, &mut blocks);
             }
             let block = open.get_or_insert_with(|| {
-                raw.clear();
-                OpenBlock { head: record, records: 0, last: record.position, raw: std::mem::take(&mut raw) }
+                let text = TextWriter::new(std::mem::take(&mut room));
+                OpenBlock { head: record, records: 0, last: record.position, bytes: 0, text }
             });
-            write_record(&mut block.raw, record.position, key, value);
+            block.text.push(record.position, key, value);
+            block.bytes += bytes;
             block.records += 1;
             block.last = record.position;
         }
         if let Some(rest) = open {
-            raw = close(rest, &mut blocks);
+            room = close(rest, &mut blocks);
         }
     }
     Ok(blocks)
@@ -121,6 +123,8 @@ fn parts<'a>(batch: &'a AppendBatch, record: &AppendRecord) -> Result<(&'a [u8],
 
 /// Compresses the block; its buffer for the next one.
 fn close(open: OpenBlock<'_>, blocks: &mut Vec<PackedBlock>) -> Vec<u8> {
+    let raw_bytes = open.text.bytes();
+    let text = open.text.finish();
     blocks.push(PackedBlock {
         partition: open.head.partition,
         records: open.records,
@@ -128,26 +132,14 @@ fn close(open: OpenBlock<'_>, blocks: &mut Vec<PackedBlock>) -> Vec<u8> {
         first: open.head.position,
         last: open.last,
         schema: Arc::clone(&open.head.schema),
-        raw_bytes: open.raw.len(),
-        data: lz4_flex::block::compress(&open.raw),
+        raw_bytes,
+        data: lz4_flex::block::compress_prepend_size(&text),
     });
     // A huge record's room is not kept for the small ones behind it.
-    if open.raw.len() > 2 * RAW_BYTES_AIM { Vec::new() } else { open.raw }
+    if text.len() > 2 * RAW_BYTES_AIM { Vec::new() } else { text }
 }
 
-fn write_record(raw: &mut Vec<u8>, position: ChangePosition, key: &[u8], value: &[u8]) {
-    // Both lengths are below `RAW_BYTES_MAX`.
-    raw.extend_from_slice(&(key.len() as u32).to_le_bytes());
-    raw.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    raw.extend_from_slice(&position.transaction.epoch.to_le_bytes());
-    raw.extend_from_slice(&position.transaction.file.to_le_bytes());
-    raw.extend_from_slice(&position.transaction.offset.to_le_bytes());
-    raw.extend_from_slice(&position.ordinal.to_le_bytes());
-    raw.extend_from_slice(key);
-    raw.extend_from_slice(value);
-}
-
-/// A block's row as it is stored.
+/// A block's row as it is stored, without its data.
 pub(super) struct StoredBlock {
     pub(super) first_offset: u64,
     pub(super) end_offset: u64,
@@ -156,11 +148,10 @@ pub(super) struct StoredBlock {
     pub(super) previous: Option<String>,
     pub(super) raw_bytes: u64,
     pub(super) crc32: u32,
-    pub(super) data: Vec<u8>,
 }
 
 impl StoredBlock {
-    /// The checksum of all that reading relies on, with `data` for the block's data.
+    /// The checksum of all that reading relies on.
     pub(super) fn checksum_with(&self, data: &[u8]) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         for number in [self.first_offset, self.end_offset, self.term, self.raw_bytes] {
@@ -173,28 +164,34 @@ impl StoredBlock {
         crc.finalize()
     }
 
-    /// Checks and decompresses the block; what is wrong with it otherwise.
-    pub(super) fn open(self) -> std::result::Result<Block, String> {
-        if self.checksum_with(&self.data) != self.crc32 {
+    /// Checks and decompresses the block's data into `room`, which grows but is not filled anew; the length of the text, or what is wrong
+    /// with the block.
+    pub(super) fn decompress(&self, data: &[u8], room: &mut Vec<u8>) -> std::result::Result<usize, String> {
+        if self.checksum_with(data) != self.crc32 {
             return Err("the block fails its checksum".to_owned());
         }
+        let no_text = |error: &dyn std::fmt::Display| format!("the block is not LZ4: {error}");
+        let (length, compressed) = lz4_flex::block::uncompressed_size(data).map_err(|error| no_text(&error))?;
+        if length > RAW_BYTES_MAX {
+            return Err(format!("the block claims to have a text of {length} bytes"));
+        }
+        if room.len() < length {
+            room.resize(length, 0);
+        }
+        let place = room.get_mut(..length).unwrap_or_default();
+        lz4_flex::block::decompress_into(compressed, place).map_err(|error| no_text(&error))
+    }
+
+    /// The block's records, from its text; what is wrong with it otherwise.
+    pub(super) fn open(self, text: &[u8]) -> std::result::Result<Block, String> {
         let previous = self.previous.as_deref().map(str::parse).transpose().map_err(|error| format!("{error}"))?;
         let length = usize::try_from(self.raw_bytes).ok().filter(|length| *length <= RAW_BYTES_MAX);
         let length = length.ok_or_else(|| format!("the block claims to have {} bytes", self.raw_bytes))?;
-        let raw = lz4_flex::block::decompress(&self.data, length).map_err(|error| format!("the block is not LZ4: {error}"))?;
-        let mut block = Block {
-            first: LogOffset(self.first_offset),
-            term: Term(self.term),
-            schema: self.schema.into(),
-            previous,
-            entries: Vec::new(),
-            raw: Bytes::from(raw),
-        };
-        block.index().ok_or("the block's records do not fill it")?;
-        if block.end().0 != self.end_offset {
-            return Err(format!("the block has {} records, not those up to {}", block.entries.len(), self.end_offset));
-        }
-        Ok(block)
+        let records = usize::try_from(self.end_offset.saturating_sub(self.first_offset)).unwrap_or(usize::MAX);
+        let read = text::read(text, records, length);
+        let (entries, bytes) = read.ok_or_else(|| format!("the block's text is not {records} records of {length} bytes"))?;
+        let (first, term, schema) = (LogOffset(self.first_offset), Term(self.term), self.schema.into());
+        Ok(Block { first, term, schema, previous, entries, bytes: bytes.into() })
     }
 }
 
@@ -206,16 +203,8 @@ pub(super) struct Block {
     schema: Arc<str>,
     previous: Option<ChangePosition>,
     entries: Vec<Entry>,
-    raw: Bytes,
-}
-
-/// One record in [`Block::raw`].
-#[derive(Debug)]
-struct Entry {
-    position: ChangePosition,
-    key: usize,
-    value: usize,
-    end: usize,
+    /// Keys and values.
+    bytes: Bytes,
 }
 
 impl Block {
@@ -231,7 +220,12 @@ impl Block {
 
     /// Bytes it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        self.raw.len() + self.entries.len() * size_of::<Entry>()
+        self.bytes.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// How many records it has from `from` on.
+    pub(super) fn records_left(&self, from: LogOffset) -> usize {
+        usize::try_from(self.end().0.saturating_sub(from.0)).unwrap_or(usize::MAX)
     }
 
     /// The records from `from` on. Key and value share the block's bytes.
@@ -243,42 +237,8 @@ impl Block {
             previous: nth.checked_sub(1).map_or(self.previous, |before| self.entries.get(before).map(|before| before.position)),
             term: self.term,
             schema: Arc::clone(&self.schema),
-            key: self.raw.slice(entry.key..entry.value),
-            value: self.raw.slice(entry.value..entry.end),
+            key: self.bytes.slice(entry.key..entry.value),
+            value: self.bytes.slice(entry.value..entry.end),
         })
-    }
-
-    /// Finds the records; None if the text ends inside of one.
-    fn index(&mut self) -> Option<()> {
-        let mut rest: &[u8] = &self.raw;
-        while !rest.is_empty() {
-            let start = self.raw.len() - rest.len();
-            let (header, body) = rest.split_first_chunk::<HEADER>()?;
-            let mut fields = Fields(header);
-            let (key, value) = (fields.narrow()? as usize, fields.narrow()? as usize);
-            let transaction = BinlogPosition { epoch: fields.narrow()?, file: fields.wide()?, offset: fields.wide()? };
-            let position = ChangePosition { transaction, ordinal: fields.wide()? };
-            rest = body.get(key.checked_add(value)?..)?;
-            let key_start = start + HEADER;
-            self.entries.push(Entry { position, key: key_start, value: key_start + key, end: key_start + key + value });
-        }
-        Some(())
-    }
-}
-
-/// Little-endian numbers, one behind the other.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn narrow(&mut self) -> Option<u32> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u32::from_le_bytes(*bytes))
-    }
-
-    fn wide(&mut self) -> Option<u64> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*bytes))
     }
 }

@@ -15,6 +15,7 @@ mod release;
 mod store;
 #[cfg(test)]
 mod tests;
+mod text;
 mod writer;
 
 use std::fs::File;

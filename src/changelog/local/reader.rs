@@ -23,6 +23,9 @@ const KEPT_BYTES: usize = 16 << 20;
 const SCANNED_BYTES: usize = 1 << 20;
 /// What a record counts for beside its key and value.
 const RECORD_OVERHEAD: usize = 100;
+/// Room for the text of a block that stays with an idle connection: most blocks need no more, and to get it from the system and fill it
+/// with zeros for each block cost as much as decompressing does.
+const ROOM_KEPT: usize = 2 << 20;
 
 /// What is to be read.
 #[derive(Debug, Clone)]
@@ -34,10 +37,17 @@ pub(super) struct Range {
     pub(super) bytes_max: usize,
 }
 
+/// What one read works with.
+struct Desk {
+    connection: Connection,
+    /// Where blocks are decompressed.
+    room: Vec<u8>,
+}
+
 /// Reads the log. Its methods block.
 pub(super) struct Reader {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Desk>>,
     /// Blocks read in part, by topic and partition, the one used last at the back.
     kept: Mutex<VecDeque<(i64, u32, Arc<Block>)>>,
 }
@@ -58,15 +68,22 @@ impl Reader {
 
     /// The tails of a topic's partitions, looked through behind what is known.
     pub(super) fn tails(&self, name: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
-        self.with_connection(|connection| {
+        self.at_a_desk(|connection, room| {
             let topic = store::topic(connection, name)?;
             let known = known.iter().copied().chain(std::iter::repeat(LogPlace::default()));
-            (0..topic.partitions).zip(known).map(|(partition, known)| self.tail(connection, name, partition, &known)).collect()
+            let parts = (0..topic.partitions).zip(known);
+            parts.map(|(partition, known)| self.tail((connection, &mut *room), name, partition, &known)).collect()
         })
     }
 
     /// One partition's tail. Where records behind the known place were evicted, nobody who is still there needs to know where they were.
-    fn tail(&self, connection: &Connection, name: &str, partition: u32, known: &LogPlace) -> Outcome<PartitionTail> {
+    fn tail(
+        &self,
+        (connection, room): (&Connection, &mut Vec<u8>),
+        name: &str,
+        partition: u32,
+        known: &LogPlace,
+    ) -> Outcome<PartitionTail> {
         let topic = store::topic(connection, name)?;
         let stored = store::partition(connection, name, &topic, partition)?;
         let until = stored.tail.end;
@@ -74,7 +91,7 @@ impl Reader {
         let mut from = known.offset.max(stored.first);
         while from < until {
             let range = Range { topic: name.to_owned(), partition, from, until, bytes_max: SCANNED_BYTES };
-            for record in self.read_range(connection, &range)? {
+            for record in self.read_range(connection, &range, room)? {
                 from = LogOffset(record.offset.0 + 1);
                 scan.see(&record);
             }
@@ -108,26 +125,33 @@ impl Reader {
 
     /// The records of a range, as many as fit.
     pub(super) fn read(&self, range: &Range) -> Result<Vec<Record>> {
-        self.with_connection(|connection| self.read_range(connection, range))
+        self.at_a_desk(|connection, room| self.read_range(connection, range, room))
     }
 
     /// Runs `work` in one read transaction.
     fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+        self.at_a_desk(|connection, _| work(connection))
+    }
+
+    fn at_a_desk<T>(&self, work: impl FnOnce(&Connection, &mut Vec<u8>) -> Outcome<T>) -> Result<T> {
         let idle = locked(&self.idle).pop();
-        let connection = idle.map_or_else(|| store::open_for_reading(&self.path), Ok).map_err(|failed| failed.at(&self.path))?;
+        let open = || store::open_for_reading(&self.path).map(|connection| Desk { connection, room: Vec::new() });
+        let Desk { connection, mut room } = idle.map_or_else(open, Ok).map_err(|failed| failed.at(&self.path))?;
         let outcome = connection.unchecked_transaction().map_err(Failed::Sql).and_then(|transaction| {
-            let value = work(&transaction)?;
+            let value = work(&transaction, &mut room)?;
             transaction.commit()?;
             Ok(value)
         });
+        room.truncate(ROOM_KEPT);
+        room.shrink_to(ROOM_KEPT);
         let mut idle = locked(&self.idle);
         if idle.len() < IDLE_CONNECTIONS {
-            idle.push(connection);
+            idle.push(Desk { connection, room });
         }
         outcome.map_err(|failed| failed.at(&self.path))
     }
 
-    fn read_range(&self, connection: &Connection, range: &Range) -> Outcome<Vec<Record>> {
+    fn read_range(&self, connection: &Connection, range: &Range, room: &mut Vec<u8>) -> Outcome<Vec<Record>> {
         let topic = store::topic(connection, &range.topic)?;
         let partition = store::partition(connection, &range.topic, &topic, range.partition)?;
         check_start(range, partition.first, partition.tail.end)?;
@@ -137,8 +161,10 @@ impl Reader {
         while at < until && (records.is_empty() || bytes < range.bytes_max) {
             let block = match self.take_kept(&topic, range.partition, at) {
                 Some(block) => block,
-                None => Arc::new(fetch(connection, &topic, range, at)?),
+                None => Arc::new(fetch(connection, &topic, range, at, room)?),
             };
+            // No more than there is room for in the answer, about.
+            records.reserve(block.records_left(at).min(range.bytes_max / RECORD_OVERHEAD));
             for record in block.records_from(at) {
                 if at >= until || !(records.is_empty() || bytes < range.bytes_max) {
                     break;
@@ -190,7 +216,7 @@ fn check_start(range: &Range, first: LogOffset, end: LogOffset) -> Result<()> {
 }
 
 /// The block that holds the record at `at`.
-fn fetch(connection: &Connection, topic: &Topic, range: &Range, at: LogOffset) -> Outcome<Block> {
+fn fetch(connection: &Connection, topic: &Topic, range: &Range, at: LogOffset, room: &mut Vec<u8>) -> Outcome<Block> {
     let corrupt = |reason: String| {
         Failed::Log(Error::Corrupt { topic: range.topic.clone(), partition: range.partition, offset: at, reason })
     };
@@ -208,8 +234,11 @@ fn fetch(connection: &Connection, topic: &Topic, range: &Range, at: LogOffset) -
         previous: row.get(4)?,
         raw_bytes: number(row.get(5)?)?,
         crc32: row.get(6)?,
-        data: row.get(7)?,
     };
-    let block = block.open().map_err(corrupt)?;
+    let data = row.get_ref(7)?.as_blob().map_err(|error| corrupt(error.to_string()))?;
+    let length = block.decompress(data, room).map_err(corrupt)?;
+    // The row's data goes before the records come: a huge record is held twice at most.
+    drop(rows);
+    let block = block.open(room.get(..length).unwrap_or_default()).map_err(corrupt)?;
     if block.holds(at) { Ok(block) } else { Err(corrupt("its block is missing".to_owned())) }
 }

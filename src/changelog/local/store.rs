@@ -45,9 +45,9 @@ const FORMATS: &[&str] = &["
         previous TEXT,                     -- the position of the record before the first
         first_position TEXT NOT NULL,
         last_position TEXT NOT NULL,
-        raw_bytes INTEGER NOT NULL,        -- length of the data once decompressed
+        raw_bytes INTEGER NOT NULL,        -- length of all keys and values
         crc32 INTEGER NOT NULL,            -- over all that reading relies on
-        data BLOB NOT NULL                 -- the records, LZ4
+        data BLOB NOT NULL                 -- the text of the records, LZ4 behind its length
     ) STRICT;
     CREATE UNIQUE INDEX blocks_by_offset ON blocks (topic_id, partition, first_offset);
     CREATE TABLE consumers (

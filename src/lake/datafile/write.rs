@@ -45,8 +45,11 @@ impl DataFileWriter {
     }
 
     pub(super) fn append(&mut self, group: EncodedRowGroup) -> Result<()> {
+        let bytes = usize::try_from(group.bytes()).unwrap_or_default();
         self.note(group.first_key, group.last_key, group.memory_bytes, group.rows)?;
         let append = |writer: &mut SerializedFileWriter<Vec<u8>>| -> std::result::Result<(), ParquetError> {
+            // At once: grown to it step by step, its bytes would be copied once more on the way.
+            writer.inner_mut().reserve(bytes);
             let mut row_group = writer.next_row_group()?;
             for chunk in group.chunks {
                 chunk.append_to_row_group(&mut row_group)?;

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogPlace, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
-use crate::changelog::{self, Acknowledged, AppendBatch, Unpublished};
+use crate::changelog::{self, Acknowledged, AppendBatch, PartitionTail, Unpublished};
 use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 use crate::trial::{Mistake, at, planted, point};
@@ -29,6 +30,9 @@ use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
 use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets, write_document};
 
+/// Items that have come are taken one behind the other before the tailer looks up: asking everybody else costs as much as a small
+/// transaction.
+const ITEMS_AT_ONCE: usize = 32;
 /// Between two lines about the same wait.
 const SAID_EVERY: Duration = Duration::from_secs(30);
 
@@ -95,10 +99,10 @@ pub async fn run(mut tail: Tail, cancel: CancellationToken) -> Result<()> {
             () = tables.changed() => tail.recapture(&tables.take()).await?,
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
             item = tail.stream.next() => {
-                tail.take(item?, &cancel).await?;
-                let reached = tail.reached_descriptions();
-                if !reached.is_empty() {
-                    tail.recapture(&reached).await?;
+                tail.pass(item?, &cancel).await?;
+                for _ in 1..ITEMS_AT_ONCE {
+                    let Some(item) = tail.stream.next().now_or_never() else { break };
+                    tail.pass(item?, &cancel).await?;
                 }
             }
         }
@@ -172,6 +176,16 @@ impl Tail {
         self.stream.checkpoint().server_uuid
     }
 
+    /// Takes an item, and what it makes possible.
+    async fn pass(&mut self, item: StreamItem, cancel: &CancellationToken) -> Result<()> {
+        self.take(item, cancel).await?;
+        let reached = self.reached_descriptions();
+        if !reached.is_empty() {
+            self.recapture(&reached).await?;
+        }
+        Ok(())
+    }
+
     async fn take(&mut self, item: StreamItem, cancel: &CancellationToken) -> Result<()> {
         match item {
             StreamItem::Transaction(transaction) => {
@@ -200,17 +214,16 @@ impl Tail {
     async fn transaction(&mut self, mut transaction: Transaction, cancel: &CancellationToken) -> Result<()> {
         let mut ended: Vec<TableName> = Vec::new();
         while let Some(part) = transaction.body.next_part()? {
-            let table = part_table(&part).clone();
-            if ended.contains(&table) || !self.open_flow(&table).await? {
+            if ended.contains(part_table(&part)) || !self.open_flow(part_table(&part)).await? {
                 continue;
             }
-            // Out of the map while its rows pass: no look-up per row.
-            let Some(mut flow) = self.flows.remove(&table) else { continue };
+            // Out of the map while its rows pass: no look-up per row, and its name is not copied.
+            let Some((table, mut flow)) = self.flows.remove_entry(part_table(&part)) else { continue };
             let outcome = self.part(&mut flow, part, &mut transaction, cancel).await;
-            self.flows.insert(table.clone(), flow);
             match outcome {
-                Ok(()) => {}
+                Ok(()) => drop(self.flows.insert(table, flow)),
                 Err(error) if matches!(error.remedy(), Remedy::Park(_)) => {
+                    self.flows.insert(table.clone(), flow);
                     self.end_capture(&table, Cut(transaction.start), error).await?;
                     ended.push(table);
                 }
@@ -265,12 +278,7 @@ impl Tail {
         self.rooms.changelog.open_topic(&state.topic, self.term).await?;
         let places = self.published_places(table, &state.topic).await?;
         let tails = self.rooms.changelog.tails(&state.topic, &places).await?;
-        if let Some((holds, place)) = tails.iter().map(|tail| tail.end).zip(&places).find(|(end, place)| *end < place.offset) {
-            let reason = format!(
-                "topic {} ends at offset {holds}, though it was published up to {} (position {}): the change log was lost, or \
-                 replaced by an older one",
-                state.topic, place.offset, self.saved
-            );
+        if let Some(reason) = self.not_what_it_was(&state.topic, &tails, &places) {
             let remedy = format!("run `binlake rebuild {table}`: readers keep the old state meanwhile");
             self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;
             return Ok(false);
@@ -283,6 +291,20 @@ impl Tail {
         let flow = RecordFlow::new(source, schema, &state.topic, self.term, (&tails, &places), record_bytes_max);
         self.flows.insert(table.clone(), flow);
         Ok(true)
+    }
+
+    /// Why a topic cannot be gone on with, if it cannot.
+    fn not_what_it_was(&self, topic: &str, tails: &[PartitionTail], places: &[LogPlace]) -> Option<String> {
+        if tails.len() != places.len() {
+            let (now, then) = (tails.len(), places.len());
+            return Some(format!("topic {topic} has {now} partitions, and had {then} when this generation was captured"));
+        }
+        let (end, place) = tails.iter().map(|tail| tail.end).zip(places).find(|(end, place)| *end < place.offset)?;
+        Some(format!(
+            "topic {topic} ends at offset {end}, though it was published up to {} (position {}): the change log was lost, or replaced by \
+             an older one",
+            place.offset, self.saved
+        ))
     }
 
     /// The topic's places as of this stream's place when it was opened: the saved ones, or where the earliest capture started behind them.

@@ -8,6 +8,8 @@ use super::event::Malformed;
 const DIGITS_PER_WORD: usize = 9;
 /// Bytes that hold so many left-over digits.
 const BYTES_OF_DIGITS: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
+/// Powers of ten, up to that of a word.
+const POWERS: [u32; 10] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 /// Bytes of DECIMAL(65, …) at most.
 const BYTES_MAX: usize = 36;
 
@@ -82,7 +84,7 @@ fn take_word(rest: &mut &[u8], digits: usize) -> Result<u32, Malformed> {
         .ok_or_else(|| Malformed::new("DECIMAL ends too early"))?;
     *rest = behind;
     let word = bytes.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
-    if u64::from(word) >= 10u64.pow(digits as u32) {
+    if POWERS.get(digits).is_none_or(|power| word >= *power) {
         return Err(Malformed::new("DECIMAL holds a group that is no decimal number"));
     }
     Ok(word)

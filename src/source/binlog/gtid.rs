@@ -149,9 +149,8 @@ fn uuid_text(uuid: &[u8; 16]) -> String {
         if matches!(index, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(DIGITS.get(usize::from(digit)).map_or('0', |digit| char::from(*digit)));
-        }
+        let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+        text.extend([digit(byte >> 4), digit(*byte)]);
     }
     text
 }

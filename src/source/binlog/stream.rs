@@ -125,7 +125,8 @@ impl BinlogStream for DumpStream {
     async fn next(&mut self) -> Result<StreamItem> {
         loop {
             if self.reopen {
-                self.begin_again().await?;
+                // Boxed: it is rare, and would make the future of each transaction as large as its own.
+                Box::pin(self.begin_again()).await?;
             }
             let is_last = if self.owes_idle && !self.session.is_ready() {
                 match tokio::time::timeout(SILENCE, self.session.read(&self.settings)).await {

@@ -1,4 +1,4 @@
-//! The way through Kafka: real brokers between the real binary and its lake, and what can become of topics.
+//! What becomes of topics, and what stands in them: loud where it is not what it was, and the other tables go on.
 
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
-use crate::equality::{assert_equal, assert_no_duplicates};
+use crate::equality::assert_equal;
 use crate::scene::Scene;
 use crate::server::Server;
-use crate::workload::{self, SHAPES, Workload};
 
 /// A scene whose change log is on these brokers.
 fn scene(server: &Server, brokers: &Brokers, tables: &[String], more: &str) -> Scene {
@@ -57,39 +56,6 @@ async fn parks_and_is_rebuilt(server: &Server, scene: &Scene, mut daemon: Daemon
     daemon.stop();
     scene.catch_up();
     assert_equal(scene, server, tables).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn everything_goes_through_kafka_whatever_is_killed() {
-    let (server, brokers) = (Server::start(&[]).await, Brokers::start(1, &[]));
-    for (database, more) in [("by_kafka", ", partitions: 3"), ("by_transactions", ", transactions: true")] {
-        workload::prepare(&server, database, &SHAPES, 300).await;
-        let items = [format!("{{table: {database}.ordinary, mode: both}}"), format!("{{table: {database}.*}}")];
-        let scene = scene(&server, &brokers, &items, more);
-        let tables = workload::names(database, &SHAPES);
-        assert!(scene.good(&["check"]).contains("it will be created"));
-        let load = Workload::start(&server, database, &SHAPES, 7).await;
-        let mut daemon = Daemon::start(&scene);
-        daemon.wait_live(&tables);
-        for _ in 0..2 {
-            daemon.kill();
-            load.commits(20).await;
-            daemon = Daemon::start(&scene);
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-        tokio::task::block_in_place(|| {
-            brokers.kill(1);
-            std::thread::sleep(Duration::from_secs(2));
-            brokers.start_again(1);
-        });
-        load.commits(50).await;
-        daemon.wait_live(&tables);
-        load.stop().await;
-        daemon.stop();
-        scene.catch_up();
-        assert_equal(&scene, &server, &tables).await;
-        assert_no_duplicates(&scene, &format!("{database}.ordinary"));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,4 +144,33 @@ async fn records_are_what_other_consumers_expect() {
     let expected = expected.map(|(id, operation)| (format!("{{\"id\":{id}}}"), operation.map(str::to_owned)));
     assert_eq!(seen, expected);
     assert_equal(&scene, server, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_over_the_limit_parks_its_table_with_its_key_and_size() {
+    let (server, brokers) = (Server::shared(), Brokers::shared());
+    let (mut scene, tables) = two_tables(server, brokers, "oversize").await;
+    scene.edit(|yaml| yaml.changelog = ", topic_config: {max.message.bytes: \"60000\"}".to_owned());
+    server.execute(&[format!("ALTER TABLE {} ADD COLUMN body MEDIUMTEXT", tables[0])]).await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    server
+        .execute(&[
+            format!("INSERT INTO {} VALUES (20,'fits',REPEAT('0123456789',3000))", tables[0]),
+            format!("INSERT INTO {} VALUES (77,'does not',REPEAT('0123456789',30000))", tables[0]),
+            format!("INSERT INTO {} VALUES (21,'behind it')", tables[1]),
+        ])
+        .await;
+    let reason = daemon.wait_parked(&tables[0]);
+    for word in ["{\\\"id\\\":77}", "bytes are more than", "exclude", "rebuild"] {
+        assert!(reason.contains(word), "{word} is not in: {reason}");
+    }
+    daemon.stop();
+    assert_eq!(scene.catch_up_somehow().code, Some(1), "the table is named at the end");
+    assert_equal(&scene, server, &tables[1..]).await;
+    scene.edit(|yaml| yaml.tables = vec![format!("{{table: \"oversize.*\", mode: both, columns: {{exclude: [body]}}}}")]);
+    let mut daemon = Daemon::start(&scene);
+    scene.good(&["rebuild", &tables[0]]);
+    daemon.wait_live_again(&tables);
+    daemon.stop();
 }

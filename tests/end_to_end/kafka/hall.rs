@@ -1,0 +1,104 @@
+//! A daemon's world whose change log is Kafka: a server with tables under load, brokers, and what can be done to the topics.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::broker::Brokers;
+use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
+use crate::scene::Scene;
+use crate::server::Server;
+use crate::workload::{self, SHAPES};
+
+/// Rows that every table starts with.
+const ROWS: usize = 400;
+/// How long a question to the brokers may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Hall {
+    pub(super) server: &'static Server,
+    pub(super) database: &'static str,
+    pub(super) scene: Scene,
+    pub(super) tables: Vec<String>,
+    addresses: String,
+}
+
+impl Hall {
+    /// Tables under `database` of the shared server, with topics of so many partitions at these brokers.
+    pub(super) async fn new(database: &'static str, brokers: &Brokers, partitions: u32) -> Self {
+        Self::at(database, &brokers.addresses(), &format!("partitions: {partitions}")).await
+    }
+
+    /// The same with more of the flow map behind `changelog:`.
+    pub(super) async fn at(database: &'static str, addresses: &[String], more: &str) -> Self {
+        let server = Server::shared();
+        workload::prepare(server, database, &SHAPES, ROWS).await;
+        let both = ["ordinary", "composite"].map(|table| format!("{{table: {database}.{table}, mode: both}}"));
+        let items: Vec<String> = both.into_iter().chain([format!("{{table: {database}.*}}")]).collect();
+        let mut scene = Scene::new(server, &items);
+        let listed: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        scene.edit(|yaml| yaml.log = format!("kind: kafka, brokers: [{}], {more}", listed.join(", ")));
+        let tables = workload::names(database, &SHAPES);
+        Self { server, database, scene, tables, addresses: addresses.join(",") }
+    }
+
+    /// A table's full name.
+    pub(super) fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.database)
+    }
+
+    /// A table's topic.
+    pub(super) fn topic(&self, name: &str) -> String {
+        format!("{}.{}.{name}", self.scene.yaml.name, self.database)
+    }
+
+    /// All that must hold when the load has ended: every mirror equal, no change twice, and the changelog leads to what MySQL has.
+    pub(super) async fn assert_exact(&self) {
+        self.scene.catch_up();
+        assert_equal(&self.scene, self.server, &self.tables).await;
+        for table in ["ordinary", "composite"] {
+            assert_no_duplicates(&self.scene, &self.table(table));
+        }
+        let columns = ["id", "n", "amount", "note"];
+        assert_changelog_leads_to(&self.scene, self.server, &self.table("ordinary"), "id", &columns).await;
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.addresses).set("group.id", "a test's").set("isolation.level", "read_uncommitted");
+        config
+    }
+
+    /// The ends of a topic's partitions.
+    pub(super) fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), LIMIT).unwrap();
+        let partitions = metadata.topics()[0].partitions().len() as i32;
+        (0..partitions).map(|partition| consumer.fetch_watermarks(topic, partition, LIMIT).unwrap().1).collect()
+    }
+
+    /// Waits until a topic holds more than these ends.
+    pub(super) fn wait_beyond(&self, topic: &str, ends: &[i64]) {
+        let deadline = Instant::now() + LIMIT;
+        while self.ends(topic).iter().sum::<i64>() <= ends.iter().sum() {
+            assert!(Instant::now() < deadline, "nothing came into {topic}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until every partition of the tables' topics has so many replicas in sync.
+    pub(super) fn wait_replicated(&self, replicas: usize) {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let deadline = Instant::now() + LIMIT * 2;
+        loop {
+            let metadata = consumer.fetch_metadata(Some(&self.topic("ordinary")), LIMIT).unwrap();
+            if metadata.topics()[0].partitions().iter().all(|partition| partition.isr().len() == replicas) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "a replica does not come back");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
