@@ -76,6 +76,11 @@ impl Unpublished {
         self.0.fetch_add(bytes, Ordering::AcqRel);
     }
 
+    /// So many bytes at least: what is known of topics may have been less.
+    pub fn at_least(&self, bytes: u64) {
+        self.0.fetch_max(bytes, Ordering::AcqRel);
+    }
+
     /// Whatever the log holds, nobody takes it before more was appended.
     pub fn all(&self) {
         self.0.store(1 << 60, Ordering::Release);

@@ -359,9 +359,13 @@ impl Tail {
         }
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         let batches = Arc::new(batches);
-        let mut said: Option<Instant> = None;
+        let (mut said, mut counted): (Option<Instant>, bool) = (None, false);
         let acknowledged = loop {
             match self.rooms.changelog.append_unpublished(&batches, &self.unpublished).await {
+                Err(changelog::Error::Full { .. }) if !counted => {
+                    counted = true;
+                    self.count_unpublished().await?;
+                }
                 Err(error @ changelog::Error::Full { .. }) => {
                     if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
                         tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
@@ -380,6 +384,24 @@ impl Tail {
         };
         self.board.changes.fetch_add(records as u64, Ordering::Relaxed);
         Ok(acknowledged)
+    }
+
+    /// Counts what lies behind the published places in all topics: a predecessor may have left most of a transaction in some that are not
+    /// open yet, and nobody can take it before the rest is in.
+    async fn count_unpublished(&self) -> Result<()> {
+        let mut bytes = 0;
+        for table in self.capture.tables.keys() {
+            let Some(state) = self.ledger.newest_of(table).await else { continue };
+            let places = self.published_places(table, &state.topic).await?;
+            let first = places.first().map(|place| place.offset).unwrap_or_default();
+            match self.rooms.changelog.bytes_from(&state.topic, first).await {
+                Ok(found) => bytes += found,
+                Err(changelog::Error::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.unpublished.at_least(bytes);
+        Ok(())
     }
 
     /// Appends what waits, then saves `published`: never the other way round (promise 5).
