@@ -31,7 +31,8 @@ impl Parts {
         Self {
             transaction: clamp(memory / 16 / sources, 1 << 20, 64 << 20),
             append: clamp(memory / 128 / sources, 256 << 10, 4 << 20),
-            batch: clamp(memory / 8, 4 << 20, 256 << 20),
+            // A mirror's batch is held about twice and a half while it is sorted and merged, beside a row group or two.
+            batch: clamp(memory / 16, 4 << 20, 256 << 20),
             batches: 2,
             // A chunk is sorted and encoded before it is written: it is held about twice.
             chunk: (memory / 8 / sources / parallel.max(1) as u64).max(1 << 20),

@@ -50,7 +50,7 @@ pub struct Limits {
 
 /// Between two commits of an eager writer whose topic keeps growing: each has a price of its own, and the file that grows is written
 /// anew with it (measured: commits one behind the other made a mirror's million rows cost 2 CPU-seconds more).
-const EAGER_PACE: Duration = Duration::from_secs(1);
+const EAGER_PACE: Duration = Duration::from_millis(500);
 /// A topic that has not grown for so long is committed at once by an eager writer.
 const EAGER_QUIET: Duration = Duration::from_millis(30);
 

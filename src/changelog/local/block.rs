@@ -83,7 +83,7 @@ fn blocks(batch: &AppendBatch) -> Result<Vec<PackedBlock>> {
     partitions.sort_unstable();
     partitions.dedup();
     let mut blocks = Vec::new();
-    let mut room = Vec::new();
+    let mut room = Vec::with_capacity(batch.bytes.len().min(RAW_BYTES_AIM));
     for partition in partitions {
         let mut open: Option<OpenBlock<'_>> = None;
         for record in batch.records.iter().filter(|record| record.partition == partition) {

@@ -19,6 +19,10 @@ use crate::lake::columns::Shape;
 use crate::lake::keys::{same_key, stored_keys};
 use crate::lake::{Result, TableKind};
 
+/// A page is closed when it has so many bytes. Parquet's standard, a MiB, is no better compressed (Snappy works in pieces of 64 KiB), and
+/// its buffers, grown anew for each page, leave the cache and come fresh from the system.
+const PAGE_BYTES: usize = 128 << 10;
+
 /// How many values of a column are looked at to decide whether a dictionary pays.
 const SAMPLE_ROWS: usize = 1024;
 
@@ -55,6 +59,7 @@ pub(super) fn properties(dictionaries: &[String]) -> Arc<WriterProperties> {
         .set_compression(Compression::SNAPPY)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_enabled(false);
     for name in dictionaries {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name.as_str()), true);

@@ -65,7 +65,9 @@ impl DataFileWriter {
         self.note(group.first_key().to_owned(), group.last_key().to_owned(), group.memory_bytes(), group.rows())?;
         let metadata = group.metadata();
         let rows_written = group.rows();
+        let bytes = usize::try_from(group.bytes()).unwrap_or_default();
         let copy = |writer: &mut SerializedFileWriter<Vec<u8>>| -> std::result::Result<(), ParquetError> {
+            writer.inner_mut().reserve(bytes);
             let mut row_group = writer.next_row_group()?;
             for column in metadata.columns() {
                 let close = ColumnCloseResult {

@@ -277,7 +277,14 @@ impl Tail {
         // From here on a predecessor that wakes up gets nothing in any more: the ends that are read now stay.
         self.rooms.changelog.open_topic(&state.topic, self.term).await?;
         let places = self.published_places(table, &state.topic).await?;
-        let tails = self.rooms.changelog.tails(&state.topic, &places).await?;
+        let tails = match self.rooms.changelog.tails(&state.topic, &places).await {
+            // What was published can be read, what lies behind it cannot be gone on with.
+            Err(error) if matches!(error.remedy(), Remedy::Park(_)) => {
+                self.end_capture(table, self.saved, error.into()).await?;
+                return Ok(false);
+            }
+            tails => tails?,
+        };
         if let Some(reason) = self.not_what_it_was(&state.topic, &tails, &places) {
             let remedy = format!("run `binlake rebuild {table}`: readers keep the old state meanwhile");
             self.end_capture(table, self.saved, Error::Table { table: table.clone(), reason, remedy }).await?;

@@ -59,11 +59,16 @@ impl Store {
     /// Appends an entry, given in two pieces.
     pub(super) fn push(&mut self, tag: u8, head: &[u8], rest: &[u8]) -> Result<()> {
         let length = (head.len() + rest.len()) as u32;
+        let limit = if self.file.is_some() { WRITE_BYTES } else { self.settings.bytes_max };
+        let stays = self.memory.len() + HEAD_BYTES + head.len() + rest.len() <= limit;
+        if stays {
+            // Once, not piece by piece: most transactions have one entry.
+            self.memory.reserve(HEAD_BYTES + head.len() + rest.len());
+        }
         self.memory.extend_from_slice(&length.to_le_bytes());
         self.memory.push(tag);
         self.memory.extend_from_slice(head);
-        let limit = if self.file.is_some() { WRITE_BYTES } else { self.settings.bytes_max };
-        if self.memory.len() + rest.len() <= limit {
+        if stays {
             self.memory.extend_from_slice(rest);
             return Ok(());
         }

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 
 use crate::broker::Brokers;
 use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
@@ -74,9 +76,21 @@ impl Hall {
     /// The ends of a topic's partitions.
     pub(super) fn ends(&self, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = self.client().create().unwrap();
-        let metadata = consumer.fetch_metadata(Some(topic), LIMIT).unwrap();
-        let partitions = metadata.topics()[0].partitions().len() as i32;
-        (0..partitions).map(|partition| consumer.fetch_watermarks(topic, partition, LIMIT).unwrap().1).collect()
+        let ends = || {
+            let metadata = consumer.fetch_metadata(Some(topic), LIMIT)?;
+            let partitions = metadata.topics()[0].partitions().len() as i32;
+            let ends = (0..partitions).map(|partition| consumer.fetch_watermarks(topic, partition, LIMIT).map(|(_, end)| end));
+            ends.collect::<Result<Vec<i64>, KafkaError>>()
+        };
+        // A leader may be moving.
+        let deadline = Instant::now() + LIMIT * 2;
+        loop {
+            match ends() {
+                Ok(ends) if !ends.is_empty() => return ends,
+                other => assert!(Instant::now() < deadline, "the ends of {topic} are not to be had: {other:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until a topic holds more than these ends.
@@ -93,8 +107,10 @@ impl Hall {
         let consumer: BaseConsumer = self.client().create().unwrap();
         let deadline = Instant::now() + LIMIT * 2;
         loop {
-            let metadata = consumer.fetch_metadata(Some(&self.topic("ordinary")), LIMIT).unwrap();
-            if metadata.topics()[0].partitions().iter().all(|partition| partition.isr().len() == replicas) {
+            let metadata = consumer.fetch_metadata(Some(&self.topic("ordinary")), LIMIT);
+            let in_sync =
+                |metadata: &Metadata| metadata.topics()[0].partitions().iter().all(|partition| partition.isr().len() == replicas);
+            if metadata.is_ok_and(|metadata| in_sync(&metadata)) {
                 return;
             }
             assert!(Instant::now() < deadline, "a replica does not come back");

