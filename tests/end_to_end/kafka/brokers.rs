@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::hall::Hall;
+use super::hall::{self, Hall};
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::proxy::{Proxy, Weather};
@@ -62,7 +62,7 @@ async fn connections_cut_held_up_and_slow() {
     let proxy = Proxy::start(0).await;
     let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:@CONTROLLER@", proxy.port());
     let brokers = Brokers::start(1, &[&advertised]);
-    proxy.point(brokers.port());
+    proxy.point(hall::port(&brokers.addresses()[0]));
     let hall = Hall::at("kafka_network", &[format!("127.0.0.1:{}", proxy.port())], "partitions: 2").await;
     let load = Workload::start(hall.server, hall.database, &SHAPES, 57).await;
     let mut daemon = Daemon::start(&hall.scene);

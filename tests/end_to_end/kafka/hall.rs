@@ -102,3 +102,8 @@ impl Hall {
         }
     }
 }
+
+/// The port of an address.
+pub(super) fn port(address: &str) -> u16 {
+    address.rsplit_once(':').unwrap().1.parse().unwrap()
+}
