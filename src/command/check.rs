@@ -6,7 +6,7 @@ use binlake::changelog::kafka::{Remark, Weight};
 use binlake::source::{Finding, Severity};
 
 use super::assemble::{Assembled, Need, configuration};
-use super::{Failed, Outcome, print};
+use super::{Failed, Outcome, other_log, print};
 
 /// What is asked for.
 pub(crate) struct Options {
@@ -41,6 +41,10 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
         }
         for source in &rooms.sources {
             let (of_source, topics) = of_source(source).await;
+            if let Some(log) = &log {
+                let elsewhere = other_log::findings(&rooms, log, &source.name).await?;
+                findings.extend(elsewhere.into_iter().map(|finding| ("changelog".to_owned(), finding)));
+            }
             for topic in topics {
                 if let Some(log) = &log {
                     findings

@@ -12,6 +12,7 @@ mod explain;
 mod files;
 mod limits;
 mod log;
+mod other_log;
 mod progress;
 mod request;
 mod run;

@@ -213,7 +213,7 @@ async fn table_report(
 }
 
 /// The table has taken everything that its topic holds below `published`.
-async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<bool, Failed> {
+pub(crate) async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<bool, Failed> {
     let Some(point) = committed.and_then(|committed| committed.point.as_ref()) else { return Ok(false) };
     let known =
         rooms.metadata.published(None, &table.source, &table.topic).await.map_err(|error| Failed::from_failure(&error))?;

@@ -73,7 +73,12 @@ impl Brokers {
 
     /// Where they answer.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.port + 2 * node)).collect()
+        (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.port() + 2 * node)).collect()
+    }
+
+    /// The port of node 1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// SIGKILL for a node, by its number from 1.

@@ -30,7 +30,7 @@ fn client(brokers: &Brokers) -> ClientConfig {
 }
 
 /// A database with two tables of ten rows, live through Kafka.
-async fn two_tables<'a>(server: &Server, brokers: &Brokers, database: &str) -> (Scene, Vec<String>) {
+async fn two_tables(server: &Server, brokers: &Brokers, database: &str) -> (Scene, Vec<String>) {
     server.create_database(database).await;
     let tables: Vec<String> = ["one", "two"].iter().map(|name| format!("{database}.{name}")).collect();
     for table in &tables {

@@ -1,6 +1,7 @@
 //! The log on real brokers: its contract, and what only a cluster can do to it.
 
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminOptions;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -12,6 +13,7 @@ use crate::changelog::contract::{Feed, Tenant, every_log};
 
 #[path = "../../../../tests/servers/broker.rs"]
 mod broker;
+mod checked;
 mod faults;
 mod secure;
 
