@@ -63,13 +63,16 @@ impl KafkaLog {
     /// The brokers answer a commit before they have marked every partition: what is published has to be readable.
     async fn wait_readable(&self, topic: &str, partition: u32, end: LogOffset) -> Result<()> {
         let begun = Instant::now();
-        while self.bounds(topic, partition).await?.end < end {
-            if begun.elapsed() > READABLE_LIMIT {
-                return Err(storage_text(topic, "what was committed cannot be read yet"));
+        loop {
+            match self.bounds(topic, partition).await {
+                Ok(bounds) if bounds.end >= end => return Ok(()),
+                // It is committed: a broker that is away for a moment is waited for.
+                Ok(_) | Err(Error::Storage { .. }) if begun.elapsed() <= READABLE_LIMIT => {}
+                Ok(_) => return Err(storage_text(topic, "what was committed cannot be read yet")),
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(())
     }
 
     async fn append_failed(&self, failed: Failed, batches: &[AppendBatch]) -> Error {

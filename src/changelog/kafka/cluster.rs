@@ -146,6 +146,7 @@ fn is_moving(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::UnknownLeaderEpoch
             | RDKafkaErrorCode::OffsetNotAvailable
             | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::DestroyBroker
     )
 }
 
