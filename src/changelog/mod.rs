@@ -223,8 +223,8 @@ pub trait ChangeLog: Send + Sync {
     /// [`Error::Fenced`] when a higher term has opened the topic or appended to it: a daemon that slept through its successor's start
     /// does not take its records away.
     async fn begin_topic(&self, topic: &str, term: Term) -> Result<Vec<LogOffset>>;
-    /// The most bytes that key and value of one record may have together.
-    fn record_bytes_max(&self) -> u64 {
+    /// The most bytes that key and value of one record may have together in this topic, which was opened.
+    fn record_bytes_max(&self, _topic: &str) -> u64 {
         u64::MAX
     }
     /// The highest term that has opened the topic or appended to it; None where there is no such topic.

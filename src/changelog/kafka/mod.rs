@@ -224,8 +224,8 @@ impl ChangeLog for KafkaLog {
         self.ends(topic).await
     }
 
-    fn record_bytes_max(&self) -> u64 {
-        self.topics.record_bytes_max_of_all()
+    fn record_bytes_max(&self, topic: &str) -> u64 {
+        self.topics.get(topic).map_or(u64::MAX, |topic| self.topics.record_bytes_max(&topic))
     }
 
     async fn topic_term(&self, topic: &str) -> Result<Option<Term>> {

@@ -138,12 +138,6 @@ impl Topics {
         self.client_record_bytes().min(topic.batch_bytes).saturating_sub(around)
     }
 
-    /// The same for every topic that is known.
-    pub(super) fn record_bytes_max_of_all(&self) -> u64 {
-        let least = self.known().values().map(|topic| topic.batch_bytes).min();
-        self.record_bytes_max(&Topic { batch_bytes: least.unwrap_or(u64::MAX), ..Topic::of(0) })
-    }
-
     /// What the producer has to keep to.
     pub(super) fn sizes(&self) -> Sizes {
         let least = self.known().values().map(|topic| topic.batch_bytes).min().unwrap_or(BATCH_BYTES);

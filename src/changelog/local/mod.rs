@@ -238,7 +238,7 @@ impl ChangeLog for LocalLog {
         self.writer.call(Durability::Durable, begin).await
     }
 
-    fn record_bytes_max(&self) -> u64 {
+    fn record_bytes_max(&self, _topic: &str) -> u64 {
         block::RECORD_BYTES_MAX
     }
 

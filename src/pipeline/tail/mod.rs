@@ -293,7 +293,7 @@ impl Tail {
         // Of a predecessor that had begun with the transaction at hand.
         let first = places.first().map(|place| place.offset).unwrap_or_default();
         self.unpublished.add(self.rooms.changelog.bytes_from(&state.topic, first).await?);
-        let record_bytes_max = self.rooms.changelog.record_bytes_max();
+        let record_bytes_max = self.rooms.changelog.record_bytes_max(&state.topic);
         let source = self.ledger.source_name();
         let flow = RecordFlow::new(source, schema, &state.topic, self.term, (&tails, &places), record_bytes_max);
         self.flows.insert(table.clone(), flow);

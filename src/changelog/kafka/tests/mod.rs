@@ -147,7 +147,7 @@ async fn what_a_predecessor_had_sent_and_not_published_is_the_tail() {
 async fn a_record_over_the_limit_is_refused_before_anything_is_sent() {
     let (log, topic) =
         log_with(|settings| KafkaSettings { topic_config: config(&[("max.message.bytes", "100000")]), ..settings }).await;
-    assert!((98_000..100_000).contains(&log.record_bytes_max()), "{}", log.record_bytes_max());
+    assert!((98_000..100_000).contains(&log.record_bytes_max(&topic)), "{}", log.record_bytes_max(&topic));
     let mut feed = Feed::new(&topic, 0);
     let mut batch = feed.clone().batch(1, 5, 20);
     let large = feed.clone().batch(1, 1, 100_000);
@@ -156,13 +156,13 @@ async fn a_record_over_the_limit_is_refused_before_anything_is_sent() {
     batch.bytes.extend_from_slice(&large.bytes);
     let refused = log.append(vec![batch]).await.unwrap_err();
     assert!(
-        matches!(&refused, Error::TooLarge { bytes_max, key, .. } if *bytes_max == log.record_bytes_max() && key == "{\"id\":0}"),
+        matches!(&refused, Error::TooLarge { bytes_max, key, .. } if *bytes_max == log.record_bytes_max(&topic) && key == "{\"id\":0}"),
         "{refused}"
     );
     assert!(matches!(refused.remedy(), Remedy::Park(_)));
     assert_eq!(log.ends(&topic).await.unwrap(), [LogOffset(0)]);
     // The largest that fits does, though it does not compress; and so do many that are too large together.
-    let most = usize::try_from(log.record_bytes_max()).unwrap() - 8;
+    let most = usize::try_from(log.record_bytes_max(&topic)).unwrap() - 8;
     for (records, bytes) in [(1, most), (300, 3_000)] {
         log.append(vec![feed.batch(1, records, bytes)]).await.unwrap();
     }
