@@ -27,11 +27,13 @@ pub(super) fn append(
     let added: u64 = batches.iter().flat_map(|batch| &batch.blocks).map(PackedBlock::live_bytes).sum();
     let mut bytes = before + added;
     connection.prepare_cached("UPDATE usage SET bytes = ?1")?.execute([stored(bytes)?])?;
+    let mut evicted = 0;
     if bytes > bytes_max {
-        bytes -= evict(connection, bytes - bytes_max)?;
+        evicted = evict(connection, bytes - bytes_max)?;
+        bytes -= evicted;
     }
     // What does not fit into an empty log would never fit, nor what does not fit beside its own transaction.
-    if bytes > bytes_max && before > unpublished && added > 0 {
+    if bytes > bytes_max && before.saturating_sub(evicted) > unpublished && added > 0 {
         return Err(Error::Full { bytes: before, bytes_max }.into());
     }
     Ok(acknowledged)

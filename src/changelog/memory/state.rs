@@ -193,7 +193,8 @@ impl State {
         }
         let evictable: u64 = self.evictable().map(|(_, _, _, size)| size).sum();
         // What does not fit into an empty log would never fit, nor what does not fit beside its own transaction.
-        if self.bytes.saturating_sub(evictable) > bytes_max && bytes > unpublished && self.bytes > bytes {
+        if self.bytes.saturating_sub(evictable) > bytes_max && bytes.saturating_sub(evictable) > unpublished && self.bytes > bytes
+        {
             self.undo(befores);
             return Err(Error::Full { bytes, bytes_max });
         }
