@@ -31,7 +31,7 @@ impl KafkaLog {
         Ok(())
     }
 
-    /// Appends; see [`ChangeLog::append`].
+    /// Appends; see [`crate::changelog::ChangeLog::append`].
     pub(super) async fn send(&self, batches: &Arc<Vec<AppendBatch>>) -> Result<Vec<Acknowledged>> {
         self.check_batches(batches).await?;
         let ends = match self.producer.append(self.topics.sizes(), batches).await {
