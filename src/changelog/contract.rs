@@ -250,9 +250,12 @@ pub async fn removal(tenant: &dyn Tenant) {
     assert_eq!(ok(log.topic_term("t")).await, Some(Term(4)));
     ok(log.append(vec![Feed::new("t", 0).batch(5, 9, 100)])).await;
     drain(&*log, "t", 0, 0, 1).await;
-    ok(log.begin_topic("t", Term(6))).await;
-    assert_eq!(ok(log.tails("t", &[])).await[0], super::PartitionTail::default());
+    let begun = ok(log.begin_topic("t", Term(6))).await[0];
+    let place = LogPlace { offset: begun, last: None, term: Term(6) };
+    assert_eq!(ok(log.tails("t", &[place])).await[0], super::PartitionTail { end: begun, ..Default::default() });
     assert_eq!(ok(log.usage()).await.bytes, 0);
+    let late = log.read("t", 0, LogOffset(0), LogOffset(9), 1).await;
+    assert!(matches!(late, Err(Error::Lost { .. })), "who still reads what it held is told that it is gone: {late:?}");
     // Whoever has slept through this takes nothing away, neither from a topic that is empty nor from one with records.
     let mut feed = Feed::new("t", 0);
     assert!(matches!(log.begin_topic("t", Term(5)).await, Err(Error::Fenced { term: Term(5), by: Term(6), .. })));
@@ -261,7 +264,7 @@ pub async fn removal(tenant: &dyn Tenant) {
         ok(log.append(vec![batch.clone()])).await;
     }
     assert!(matches!(log.begin_topic("t", Term(6)).await, Err(Error::Fenced { by: Term(7), .. })));
-    assert_same(&drain(&*log, "t", 0, 0, 1).await, &batches.each_ref(), 0);
+    assert_same(&drain(&*log, "t", 0, begun.0, 1).await, &batches.each_ref(), begun.0);
 }
 
 /// All batches of a call are appended, or none.

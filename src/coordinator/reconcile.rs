@@ -92,12 +92,26 @@ pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable,
     let past = past::of(&plan.rooms, &table.mode, &table.into, &table.topic).await?;
     let wanted = generation;
     let generation = wanted.max(past.generation + 1);
-    ledger.insert(new_generation(plan, table, generation).await?).await?;
+    let state = in_its_topic(ledger, new_generation(plan, table, generation).await?).await;
+    ledger.insert(state).await?;
     // One of this number that was never captured, in a store that is older than the lake.
     let stale = TableKey { table: table.name.clone(), generation: wanted };
     match generation > wanted && ledger.get(&stale).await.is_some() {
         true => ledger.remove(&stale).await,
         false => Ok(()),
+    }
+}
+
+/// Generations of one table that are captured at the same time share their topic: each change is appended once.
+async fn in_its_topic(ledger: &Ledger, state: TableState) -> TableState {
+    let known = ledger.generations(&state.table).await;
+    let captured = known.iter().find(|older| matches!(older.capture, CaptureState::On { .. }));
+    match captured {
+        Some(older) if older.topic != state.topic => {
+            tracing::warn!(table = %state.table, topic = older.topic, wanted = state.topic, "it stays in its topic while it is captured there");
+            TableState { topic: older.topic.clone(), ..state }
+        }
+        _ => state,
     }
 }
 

@@ -8,7 +8,7 @@
 
 use crate::change::LogOffset;
 use crate::changelog::chain::{ChainCheck, Verdict};
-use crate::changelog::{ChangeLog, Record, Result};
+use crate::changelog::{ChangeLog, Error, Record, Result};
 
 use super::epoch::Histories;
 
@@ -57,8 +57,8 @@ impl<'a> TopicReader<'a> {
 
     /// Fetches what the next record has to be chosen from; false when every partition has come to its end.
     ///
-    /// A log may have nothing more below an end (marks of its transactions, say). Were a record missing there, the next one would not
-    /// name the last one that was taken.
+    /// A log may have nothing more below an end (marks of its transactions, say), if it reaches up to there. Were a record missing
+    /// all the same, the next one would not name the last one that was taken.
     ///
     /// # Errors
     /// Those of [`ChangeLog::read`] and of the chains.
@@ -69,6 +69,7 @@ impl<'a> TopicReader<'a> {
                 cursor.block = self.changelog.read(self.topic, partition, cursor.offset, cursor.end, self.bytes).await?;
                 cursor.next = 0;
                 if cursor.block.is_empty() {
+                    reaches(self.changelog, self.topic, partition, cursor.end).await?;
                     cursor.offset = cursor.end;
                 }
                 cursor.settle(self.histories)?;
@@ -115,6 +116,18 @@ impl<'a> TopicReader<'a> {
         }
         self.cursors.into_iter().map(|cursor| (cursor.offset, cursor.chain)).unzip()
     }
+}
+
+/// # Errors
+/// [`Error::Broken`] when a partition ends before an offset that was published.
+async fn reaches(changelog: &dyn ChangeLog, topic: &str, partition: u32, published: LogOffset) -> Result<()> {
+    let end = changelog.ends(topic).await?.get(partition as usize).copied().unwrap_or_default();
+    if end >= published {
+        return Ok(());
+    }
+    let reason =
+        format!("the log ends here, though it was published up to {published}: it was lost, or replaced by an older one");
+    Err(Error::Broken { topic: topic.to_owned(), partition, offset: end, reason })
 }
 
 impl Cursor {

@@ -166,7 +166,6 @@ async fn what_is_not_built_is_refused_by_name() {
     let path = scene.config();
     let good = std::fs::read_to_string(&path).unwrap();
     let replacements = [
-        ("{kind: local, dir: state/changelog}", "{kind: kafka, brokers: [\"127.0.0.1:9092\"]}", "kafka"),
         ("url: file://", "url: s3://bucket/", "s3"),
         ("sqlite:state/binlake.db", "postgres://127.0.0.1/binlake", "postgres"),
         ("  datetime_zone: UTC\n", "  datetime_zone: UTC\n  metastore: thrift://127.0.0.1:9083\n", "metastore"),

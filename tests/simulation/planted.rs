@@ -35,7 +35,7 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         // Too little is waited for, and after a fail-over what was received comes once more.
         Mistake::TwoSamplesAsOne => &[MirrorDiffers, SnapshotDiffers, ChangelogDuplicate, UnexpectedPark],
         Mistake::SkipWhatTheRowHas => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, UnexpectedPark],
-        Mistake::TailAsPublished => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, UnexpectedPark],
+        Mistake::TailAsPublished => WRONG_LOG,
         Mistake::EndsBeforePublished => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, UnexpectedPark],
         Mistake::PublishedBeforeAcknowledged | Mistake::KeyUpdateLeftOut => WRONG_LOG,
         // The log refuses what it has.

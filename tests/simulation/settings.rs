@@ -99,7 +99,7 @@ pub(crate) fn coordinator(until_caught_up: bool) -> coordinator::Settings {
 }
 
 /// A table as the list names it.
-pub(crate) fn wanted(name: &str, single: bool) -> WantedTable {
+pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
     let mode = match name {
         "numbered" => "both",
         "journal" => "changelog",
@@ -109,7 +109,7 @@ pub(crate) fn wanted(name: &str, single: bool) -> WantedTable {
         name: TableName::new("shop", name),
         mode: mode.to_owned(),
         into: ("ods_shop".to_owned(), name.to_owned()),
-        topic: format!("sim.shop.{name}"),
+        topic: format!("{topics}.shop.{name}"),
         layout_single: single,
         named: true,
         options: TableOptions::default(),

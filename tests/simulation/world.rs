@@ -43,6 +43,8 @@ pub(crate) struct World {
     metadata: MemoryMetadata,
     shore: Arc<Shore>,
     single: bool,
+    /// The chance in each round that a daemon wakes which hangs.
+    wakes: f64,
     /// Whether the change log takes half of a batch.
     halves: bool,
     /// Whether it is one like Kafka, which refuses nothing and takes appends that come late.
@@ -70,6 +72,8 @@ impl World {
         server.set_file_bytes(scene.between(400, 4000));
         let shore = Arc::new(Shore::new(scene.chance(0.5)));
         let single = scene.chance(0.1);
+        // Some sleep until what they were at has long expired.
+        let wakes = if scene.chance(0.4) { 0.04 } else { 0.15 };
         let halves = scene.chance(0.9);
         let kafka = scene.chance(0.4);
         let partitions = if kafka { scene.between(1, 4) as u32 } else { 1 };
@@ -96,6 +100,7 @@ impl World {
             metadata: MemoryMetadata::new(),
             shore,
             single,
+            wakes,
             daemons: Vec::new(),
             lives: 0,
             paused: BTreeSet::new(),
@@ -121,7 +126,12 @@ impl World {
         self.lives += 1;
         let life = Life::new(self.lives, &self.stage);
         self.log.opened();
-        let wanted: Vec<_> = tables.iter().map(|name| settings::wanted(name, self.single)).collect();
+        let elsewhere = self.stage.scene().chance(0.1);
+        if elsewhere {
+            self.stage.scene().coverage.count("topics by other names");
+        }
+        let topics = if elsewhere { "other" } else { "sim" };
+        let wanted: Vec<_> = tables.iter().map(|name| settings::wanted(name, self.single, topics)).collect();
         let resolver: Resolver = Arc::new(move |_| Ok(wanted.clone()));
         let source = MemorySource::new(&self.load.server, "sim").with_chunk_rows(self.limits.chunk_rows);
         let store = Arc::new(LifeStore { life: life.clone(), shore: Arc::clone(&self.shore) });
@@ -211,7 +221,7 @@ impl World {
             let daemon = self.daemons.remove(index);
             self.ended(daemon).await;
         }
-        let wakes = self.daemons.iter().any(|daemon| daemon.hung) && self.stage.scene().chance(0.15);
+        let wakes = self.daemons.iter().any(|daemon| daemon.hung) && self.stage.scene().chance(self.wakes);
         if let Some(daemon) = self.daemons.iter_mut().find(|daemon| daemon.hung && wakes) {
             daemon.hung = false;
             daemon.life.wake();

@@ -231,9 +231,8 @@ impl ChangeLog for LocalLog {
     async fn begin_topic(&self, topic: &str, term: Term) -> Result<Vec<LogOffset>> {
         let topic = topic.to_owned();
         let begin = move |connection: &Connection| {
-            release::remove_topic(connection, &topic, term)?;
-            let partitions = open_topic(connection, &topic, term)?;
-            Ok(vec![LogOffset(0); partitions as usize])
+            open_topic(connection, &topic, term)?;
+            release::empty(connection, &topic, term)
         };
         self.writer.call(Durability::Durable, begin).await
     }

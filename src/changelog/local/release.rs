@@ -83,16 +83,21 @@ pub(super) fn forget(connection: &Connection, name: &str, term: Term, consumers:
     release(connection, &topic)
 }
 
-/// Removes a topic with all it has, unless a higher term owns it.
-pub(super) fn remove_topic(connection: &Connection, name: &str, term: Term) -> Outcome<()> {
-    let Some(topic) = topic_if_there(connection, name)? else { return Ok(()) };
+/// Takes all that a topic has away, unless a higher term owns it; its ends. They stay where they were: whoever still reads what it held
+/// learns that it is gone, and does not take what comes now for it.
+pub(super) fn empty(connection: &Connection, name: &str, term: Term) -> Outcome<Vec<LogOffset>> {
+    let topic = store::topic(connection, name)?;
     raise_term(connection, name, &topic, term)?;
-    connection
-        .prepare_cached("UPDATE usage SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1)")?
-        .execute([topic.id])?;
-    connection.prepare_cached("DELETE FROM blocks WHERE topic_id = ?1")?.execute([topic.id])?;
-    connection.prepare_cached("DELETE FROM topics WHERE topic_id = ?1")?.execute([topic.id])?;
-    Ok(())
+    for statement in [
+        "UPDATE usage SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM blocks WHERE topic_id = ?1)",
+        "DELETE FROM blocks WHERE topic_id = ?1",
+        "DELETE FROM consumers WHERE topic_id = ?1",
+        "UPDATE partitions SET first_offset = end_offset, last_position = NULL, last_term = NULL WHERE topic_id = ?1",
+    ] {
+        connection.prepare_cached(statement)?.execute([topic.id])?;
+    }
+    let end = |partition| store::partition(connection, name, &topic, partition).map(|partition| partition.tail.end);
+    (0..topic.partitions).map(end).collect()
 }
 
 /// A topic that is not there holds nothing for anyone.

@@ -140,20 +140,23 @@ impl State {
         Ok(())
     }
 
-    /// Empties a topic, or creates it. A log that cannot refuse keeps what it has: whoever was overtaken would take it away. The ends.
+    /// Empties a topic, or creates it. A log that cannot refuse keeps what it has: whoever was overtaken would take it away. The ends,
+    /// which stay where they were.
     pub(super) fn begin(&mut self, name: &str, term: Term, partitions: u32, refuses: bool) -> Result<Vec<LogOffset>> {
-        if let Some(topic) = self.topics.get(name) {
-            if !refuses {
-                return Ok(topic.partitions.iter().map(|partition| partition.tail.end).collect());
+        self.open(name, term, partitions, refuses)?;
+        let topic = self.topic(name)?;
+        let mut freed = 0;
+        if refuses {
+            topic.consumers.clear();
+            for partition in &mut topic.partitions {
+                freed += partition.records.drain(..).map(|(_, record)| size(&record)).sum::<u64>();
+                partition.first = partition.tail.end.0;
+                partition.tail.last = None;
             }
-            if term < topic.term && !planted(Mistake::TermIgnored) {
-                return Err(Error::Fenced { topic: name.to_owned(), term, by: topic.term });
-            }
-            let records = topic.partitions.iter().flat_map(|partition| &partition.records);
-            self.bytes -= records.map(|(_, record)| size(record)).sum::<u64>();
         }
-        self.topics.insert(name.to_owned(), Topic::new(term, partitions));
-        Ok(vec![LogOffset(0); partitions as usize])
+        let ends = topic.partitions.iter().map(|partition| partition.tail.end).collect();
+        self.bytes -= freed;
+        Ok(ends)
     }
 
     /// Moves a consumer on, if it is registered.

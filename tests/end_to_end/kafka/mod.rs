@@ -2,6 +2,7 @@
 
 mod brokers;
 mod hall;
+mod switch;
 mod topics;
 mod two;
 

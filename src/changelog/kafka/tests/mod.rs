@@ -339,6 +339,12 @@ async fn a_dashboard_sees_how_far_a_table_is() {
     }
 }
 
+/// Whether all threads of a process stand still.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| std::fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
+}
+
 #[tokio::test]
 async fn a_cluster_that_hangs_is_waited_for_and_an_append_may_be_given_up() {
     let brokers = Brokers::start(1, &[]);
@@ -351,6 +357,10 @@ async fn a_cluster_that_hangs_is_waited_for_and_an_append_may_be_given_up() {
         assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
     };
     signal("-STOP");
+    // Each thread stops when it is next at it.
+    while !is_stopped(brokers.pid(1)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let given_up = tokio::time::timeout(Duration::from_millis(500), log.append(vec![feed.clone().batch(1, 1, 20)])).await;
     assert!(given_up.is_err());
     let waiting = tokio::spawn({
