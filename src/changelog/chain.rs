@@ -177,6 +177,11 @@ pub enum Link {
     Present,
 }
 
+/// The places that are known, one per partition: where none is, nothing is known.
+pub(super) fn known_places(known: &[LogPlace]) -> impl Iterator<Item = LogPlace> {
+    known.iter().copied().chain(std::iter::repeat(LogPlace::default()))
+}
+
 /// What a partition holds behind a place that is known, as a log finds it when it reads on from there.
 ///
 /// A tailer goes on behind `last`, so a hole is not its business: whoever takes the records parks there.
@@ -238,13 +243,12 @@ struct LinkedEnd {
 impl Links {
     /// Goes on behind these tails; so far the topic has passed up to these places.
     pub fn new(tails: &[PartitionTail], places: &[LogPlace]) -> Self {
-        let places = places.iter().copied().chain(std::iter::repeat(LogPlace::default()));
         let end = |(tail, place): (&PartitionTail, LogPlace)| LinkedEnd {
             last: tail.last.map(|(position, _)| position),
             place: if planted(Mistake::TailAsPublished) { tail.place() } else { place },
             marks: tail.marks.iter().copied().collect(),
         };
-        Self { ends: tails.iter().zip(places).map(end).collect() }
+        Self { ends: tails.iter().zip(known_places(places)).map(end).collect() }
     }
 
     /// How many partitions there are.
@@ -255,6 +259,11 @@ impl Links {
     /// The places of what has passed, if all that was linked is acknowledged.
     pub fn places(&self) -> Vec<LogPlace> {
         self.ends.iter().map(|end| end.place).collect()
+    }
+
+    /// Whether these are the places of what has passed.
+    pub fn stand_at(&self, places: &[LogPlace]) -> bool {
+        self.ends.iter().map(|end| &end.place).eq(places)
     }
 
     /// Whether the log has the record at `position` already.

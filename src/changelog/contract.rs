@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::chain::{ChainCheck, Verdict};
-use super::{AppendBatch, AppendRecord, ChangeLog, Consumer, Error, LogOffset, Record, Result};
+use super::{AppendBatch, AppendRecord, ChangeLog, Consumer, Error, LogOffset, Record, Result, Unpublished};
 use crate::change::{BinlogPosition, ChangePosition, LogPlace, Term};
 
 /// Makes logs for the suite.
@@ -86,6 +86,7 @@ pub async fn bounded_log(tenant: &dyn Tenant) {
     full(tenant).await;
     eviction_of_the_inactive(tenant).await;
     eviction_of_what_nobody_needs(tenant).await;
+    unpublished_beside_what_may_go(tenant).await;
     all_of_it_survives_reopening(tenant).await;
 }
 
@@ -462,6 +463,22 @@ pub async fn eviction_of_what_nobody_needs(tenant: &dyn Tenant) {
     assert!(first_left(&*log, "left").await > 3);
     assert_eq!(drain(&*log, "live", 0, 0, 1).await.len(), 1);
     assert!(ok(log.usage()).await.bytes <= 10_000);
+}
+
+/// A log that holds nothing but its tailer's own unpublished records, and what may go, is not full for that tailer.
+pub async fn unpublished_beside_what_may_go(tenant: &dyn Tenant) {
+    let log = tenant.fresh(10_000).await;
+    for topic in ["left", "t"] {
+        ok(log.open_topic(topic, Term(0))).await;
+    }
+    ok(log.register("t", Term(1), &consumer("writer"), &passed(&*log, "t", 0).await)).await;
+    ok(log.append(vec![Feed::new("left", 0).batch(1, 1, 1000)])).await;
+    let (mut feed, unpublished) = (Feed::new("t", 0), Arc::new(Unpublished::default()));
+    // What may go is less than what the third of them lacks.
+    for _ in 0..4 {
+        ok(log.append_unpublished(&Arc::new(vec![feed.batch(1, 3, 1000)]), &unpublished)).await;
+    }
+    assert_eq!((drain(&*log, "t", 0, 0, 1).await.len(), first_left(&*log, "left").await), (12, 1));
 }
 
 /// Records, ends, terms, consumers, what was released and how full it is: all is there after closing and opening.

@@ -19,6 +19,7 @@ pub mod contract;
 pub mod kafka;
 pub mod local;
 pub mod memory;
+mod range;
 
 pub use kafka::{KafkaLog, KafkaSettings};
 pub use local::LocalLog;

@@ -4,8 +4,8 @@
 //! handoff before is exact and goes on; one that had not gets a new generation, read on the new server from the beginning. One that was
 //! paused or parked on the way stays so, and is read anew when it goes on.
 
-use crate::change::{BinlogPosition, Cut, Failure, LogPlace, Remedy};
-use crate::metadata::{CaptureState, Parked, Phase, TableState};
+use crate::change::{BinlogPosition, Cut, LogPlace};
+use crate::metadata::{CaptureState, Phase, TableState};
 use crate::source::Checkpoint;
 use crate::trial::{Mistake, planted};
 
@@ -64,27 +64,20 @@ pub async fn ends(rooms: &Rooms, ledger: &Ledger) -> Result<Vec<(String, Vec<Log
         }
         let term = ledger.session_term();
         rooms.changelog.open_topic(&state.topic, term).await?;
-        let known = rooms.metadata.published(Some(ledger.lease()), ledger.source_name(), &state.topic).await?;
-        let known = known.map(|(_, ends)| ends).unwrap_or_default();
+        let known = ledger.published_places(&state.table, &state.topic).await?;
         let tails = match rooms.changelog.tails(&state.topic, &known).await {
-            Err(error) => return Err(without(rooms, ledger, &state, error.into()).await?),
             Ok(tails) => tails,
+            // It parks its table alone: the crossing is made anew, without it.
+            Err(error) => {
+                let until = ledger.source().await?.and_then(|source| source.published).map(|published| published.position);
+                let reason = error.to_string();
+                targets::end_capture(rooms, ledger, &state.table, until.unwrap_or_default(), error.into()).await?;
+                return Err(Error::Overtaken { reason });
+            }
         };
         ends.push((state.topic.clone(), tails.iter().map(|tail| LogPlace { term, ..tail.place() }).collect()));
     }
     Ok(ends)
-}
-
-/// A topic that cannot be read parks its table alone: the crossing is made anew, without it.
-async fn without(rooms: &Rooms, ledger: &Ledger, state: &TableState, error: Error) -> Result<Error> {
-    let Remedy::Park(remedy) = error.remedy() else { return Ok(error) };
-    let until = ledger.source().await?.and_then(|source| source.published).map(|published| published.position);
-    let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: rooms.clock.now_ms() };
-    for state in ledger.generations(&state.table).await {
-        ledger.end_capture(&TableKey::of(&state), until.unwrap_or_default(), parked.clone()).await?;
-        targets::set_active(rooms, &state, false).await?;
-    }
-    Ok(Error::Overtaken { reason: error.to_string() })
 }
 
 /// What a writer has to know of a source's earlier histories.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::change::{TableName, Term};
+use crate::change::{LogPlace, TableName, Term};
 use crate::metadata::{CaptureState, Lease, Metadata, Parked, SourceState, TableState};
 
 use super::board::SharedBoard;
@@ -115,6 +115,23 @@ impl Ledger {
     pub async fn generations(&self, table: &TableName) -> Vec<Arc<TableState>> {
         let key = |generation| TableKey { table: table.clone(), generation };
         self.tables.lock().await.states.range(key(0)..=key(u32::MAX)).map(|(_, state)| Arc::clone(state)).collect()
+    }
+
+    /// The places up to which a table's topic is published: the saved ones, or where the earliest capture started behind them.
+    pub async fn published_places(&self, table: &TableName, topic: &str) -> Result<Vec<LogPlace>> {
+        let saved = self.metadata.published(Some(&self.lease), &self.source, topic).await?;
+        let saved = saved.map(|(_, ends)| ends).unwrap_or_default();
+        let captured = self.generations(table).await;
+        let first = captured.iter().filter_map(|state| match state.capture {
+            CaptureState::On { since } => Some((since, &state.starts)),
+            CaptureState::Wanted | CaptureState::Ended { .. } => None,
+        });
+        let Some((_, starts)) = first.min_by_key(|(since, _)| *since) else { return Ok(saved) };
+        let further = |(number, start): (usize, &LogPlace)| match saved.get(number) {
+            Some(saved) if saved.offset > start.offset => *saved,
+            _ => *start,
+        };
+        Ok(starts.iter().enumerate().map(further).collect())
     }
 
     /// The newest generation of one table.

@@ -64,12 +64,11 @@ impl RecordFlow {
 
     /// The topic's places, if they have moved since they were last asked for.
     pub(super) fn moved(&mut self) -> Option<(String, Vec<LogPlace>)> {
-        let places = self.links.places();
-        if places == self.saved {
+        if self.links.stand_at(&self.saved) {
             return None;
         }
-        self.saved.clone_from(&places);
-        Some((self.batch.topic.clone(), places))
+        self.saved = self.links.places();
+        Some((self.batch.topic.clone(), self.saved.clone()))
     }
 
     /// All that was taken so far is in the log, up to these offsets.

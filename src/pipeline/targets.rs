@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::change::{Cut, Failure, Remedy, TableName};
 use crate::changelog::Consumer;
 use crate::lake::{LakeName, Layout, TableKind, TableSpec};
-use crate::metadata::TableState;
+use crate::metadata::{Parked, TableState};
 
-use super::{Ledger, Result, Rooms};
+use super::{Error, Ledger, Result, Rooms, TableKey};
 
 /// The lake tables of a generation: a mirror, a changelog, or both. Beside a mirror the changelog's name ends in `_changelog`.
 pub fn targets(state: &TableState) -> Vec<TableSpec> {
@@ -50,6 +51,21 @@ pub async fn forget_the_gone(rooms: &Rooms, ledger: &Ledger, state: &TableState)
         return Ok(());
     }
     Ok(rooms.changelog.forget(&state.topic, ledger.session_term(), &gone).await?)
+}
+
+/// Parks a table on the capture side, durably: of its changes at or behind `until` nothing is taken.
+///
+/// # Errors
+/// The error itself where it does not ask for parking.
+pub async fn end_capture(rooms: &Rooms, ledger: &Ledger, table: &TableName, until: Cut, error: Error) -> Result<()> {
+    let Remedy::Park(remedy) = error.remedy() else { return Err(error) };
+    tracing::error!(table = %table, %error, remedy, "parked: no longer captured");
+    let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: rooms.clock.now_ms() };
+    for state in ledger.generations(table).await {
+        ledger.end_capture(&TableKey::of(&state), until, parked.clone()).await?;
+        set_active(rooms, &state, false).await?;
+    }
+    Ok(())
 }
 
 /// A table that stands still keeps its records only until the embedded log is full: it never stalls the others.

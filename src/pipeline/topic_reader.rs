@@ -175,3 +175,29 @@ impl Cursor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{LogPlace, Term};
+    use crate::changelog::MemoryLog;
+    use crate::changelog::contract::Feed;
+
+    #[tokio::test]
+    async fn an_empty_read_is_believed_only_of_a_log_that_reaches_the_published_end() {
+        let log = MemoryLog::new(1, u64::MAX);
+        log.open_topic("t", Term(1)).await.unwrap();
+        log.append(vec![Feed::new("t", 0).batch(1, 2, 5)]).await.unwrap();
+        let histories = Histories::default();
+        let chains = vec![ChainCheck::new("t", 0, &LogPlace::default())];
+        let offsets = (&[LogOffset(0)][..], &[LogOffset(3)][..]);
+        let mut reader = TopicReader::new(&log, "t", &histories, offsets, chains, 1 << 20);
+        assert!(reader.fill().await.unwrap());
+        for _ in 0..2 {
+            assert_eq!(reader.head().map(|(partition, _)| partition), Some(0));
+            reader.pass(0).unwrap();
+        }
+        let shorter = reader.fill().await;
+        assert!(matches!(shorter, Err(Error::Broken { offset: LogOffset(2), .. })), "{shorter:?}");
+    }
+}

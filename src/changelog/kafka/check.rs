@@ -168,7 +168,13 @@ impl KafkaLog {
     /// Whose records are in it?
     async fn check_last_record(&self, remarks: &mut Remarks<'_>, topic: &str, found: &Found) {
         for partition in 0..found.partitions {
-            let Ok(bounds) = self.bounds(topic, partition).await else { continue };
+            let bounds = match self.bounds(topic, partition).await {
+                Ok(bounds) => bounds,
+                Err(error) => {
+                    remarks.say(Weight::Wrong, error.to_string(), None);
+                    continue;
+                }
+            };
             let from = LogOffset(bounds.end.0.saturating_sub(1));
             if bounds.end <= bounds.first {
                 continue;

@@ -41,10 +41,10 @@ pub use settings::{KafkaSettings, Properties};
 
 use self::cluster::{Bounds, Cluster};
 use self::producer::Producer;
-use self::reader::Range;
 use self::readers::Readers;
 use self::topics::Topics;
-use super::chain::TailScan;
+use super::chain::{TailScan, known_places};
+use super::range::Range;
 use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Unpublished, Usage};
 use crate::change::{LogOffset, LogPlace, Term};
 
@@ -175,8 +175,7 @@ impl ChangeLog for KafkaLog {
     async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
         let partitions = self.topics.partitions(topic).await?;
         let mut tails = Vec::with_capacity(partitions as usize);
-        for partition in 0..partitions {
-            let known = known.get(partition as usize).copied().unwrap_or_default();
+        for (partition, known) in (0..partitions).zip(known_places(known)) {
             tails.push(self.tail(topic, partition, &known).await?);
         }
         Ok(tails)
@@ -205,9 +204,8 @@ impl ChangeLog for KafkaLog {
     }
 
     async fn advance(&self, topic: &str, _consumer: &Consumer, offsets: &[LogOffset]) -> Result<()> {
-        let (cluster, topic, offsets) = (self.cluster.clone(), topic.to_owned(), offsets.to_owned());
         // Handed over to the client, which sends them by and by.
-        cluster.show_offsets(&topic, &offsets);
+        self.cluster.show_offsets(topic, offsets);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use super::headers;
 use super::settings::KafkaSettings;
 use super::voice::{Seldom, Voice};
 use crate::change::LogOffset;
+use crate::changelog::range::Range;
 use crate::changelog::{Error, Record, Result};
 
 /// One look at what has come.
@@ -30,16 +31,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// What a record takes beside its key and value, as the caller's limit counts it.
 const RECORD_OVERHEAD: usize = 64;
-
-/// What is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) topic: String,
-    pub(super) partition: u32,
-    pub(super) from: LogOffset,
-    pub(super) until: LogOffset,
-    pub(super) bytes_max: usize,
-}
 
 /// A consumer, and where it stands.
 pub(super) struct Reader {
@@ -111,20 +102,13 @@ impl Reader {
     /// With transactions there may have been nothing but a mark before the first offset that is left, of a topic that was silent for longer
     /// than its retention. What comes next tells: if records are missing before it, it does not follow the last one taken.
     fn checked(&self, range: &Range) -> Result<Bounds> {
-        let (topic, partition, from) = (range.topic.clone(), range.partition, range.from);
-        let found = bounds(&self.consumer, &topic, partition)?;
-        if from < found.first {
-            if self.marks && found.first < range.until.min(found.end) {
-                return Ok(found);
-            }
-            return Err(Error::Lost { topic, partition, from, first: found.first });
+        let found = bounds(&self.consumer, &range.topic, range.partition)?;
+        if range.from < found.first && self.marks && found.first < range.until.min(found.end) {
+            return Ok(found);
         }
-        if from > found.end {
-            let reason =
-                format!("the topic ends at {}: it was deleted and made anew, or its newest records were lost", found.end);
-            return Err(Error::Broken { topic, partition, offset: from, reason });
-        }
-        Ok(Bounds { first: from, ..found })
+        let shorter = |end| format!("the topic ends at {end}: it was deleted and made anew, or its newest records were lost");
+        range.check_start(found.first, found.end, shorter)?;
+        Ok(Bounds { first: range.from, ..found })
     }
 
     fn fill(&self, at: &mut Following, until: LogOffset, bytes_max: usize, stop: &AtomicBool) -> Result<Vec<Record>> {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use super::failure::storage_text;
-use super::reader::{Range, Reader};
+use super::reader::Reader;
 use super::settings::KafkaSettings;
+use crate::changelog::range::Range;
 use crate::changelog::{Record, Result};
 
 /// The consumers.

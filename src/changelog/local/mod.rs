@@ -25,12 +25,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
+use super::range::Range;
 use super::{
     Acknowledged, AppendBatch, ChangeLog, Consumer, Error, LocalSettings, PartitionTail, Record, Result, Unpublished, Usage,
 };
 use crate::change::{LogOffset, LogPlace, Term};
 use block::PackedBlock;
-use reader::{Range, Reader};
+use reader::Reader;
 use rusqlite::Connection;
 use store::{Outcome, storage};
 use writer::{Durability, Writer};

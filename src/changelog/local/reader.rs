@@ -12,7 +12,8 @@ use super::block::{Block, StoredBlock};
 use super::release::topic_if_there;
 use super::store::{self, Failed, Outcome, Topic, number, stored};
 use crate::change::{LogOffset, LogPlace, Term};
-use crate::changelog::chain::TailScan;
+use crate::changelog::chain::{TailScan, known_places};
+use crate::changelog::range::{Range, replaced};
 use crate::changelog::{Consumer, Error, PartitionTail, Record, Result};
 
 /// Connections that are kept open while nobody reads.
@@ -26,16 +27,6 @@ const RECORD_OVERHEAD: usize = 100;
 /// Room for the text of a block that stays with an idle connection: most blocks need no more, and to get it from the system and fill it
 /// with zeros for each block cost as much as decompressing does.
 const ROOM_KEPT: usize = 2 << 20;
-
-/// What is to be read.
-#[derive(Debug, Clone)]
-pub(super) struct Range {
-    pub(super) topic: String,
-    pub(super) partition: u32,
-    pub(super) from: LogOffset,
-    pub(super) until: LogOffset,
-    pub(super) bytes_max: usize,
-}
 
 /// What one read works with.
 struct Desk {
@@ -70,8 +61,7 @@ impl Reader {
     pub(super) fn tails(&self, name: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
         self.at_a_desk(|connection, room| {
             let topic = store::topic(connection, name)?;
-            let known = known.iter().copied().chain(std::iter::repeat(LogPlace::default()));
-            let parts = (0..topic.partitions).zip(known);
+            let parts = (0..topic.partitions).zip(known_places(known));
             parts.map(|(partition, known)| self.tail((connection, &mut *room), name, partition, &known)).collect()
         })
     }
@@ -154,7 +144,7 @@ impl Reader {
     fn read_range(&self, connection: &Connection, range: &Range, room: &mut Vec<u8>) -> Outcome<Vec<Record>> {
         let topic = store::topic(connection, &range.topic)?;
         let partition = store::partition(connection, &range.topic, &topic, range.partition)?;
-        check_start(range, partition.first, partition.tail.end)?;
+        range.check_start(partition.first, partition.tail.end, replaced)?;
         let until = range.until.min(partition.tail.end);
         let mut records = Vec::new();
         let (mut at, mut bytes) = (range.from, 0);
@@ -201,18 +191,6 @@ impl Reader {
 /// What lies behind the lock is whole at any time, so that a panic elsewhere does not spoil it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_start(range: &Range, first: LogOffset, end: LogOffset) -> Result<()> {
-    let (topic, partition, from) = (range.topic.clone(), range.partition, range.from);
-    if from < first {
-        return Err(Error::Lost { topic, partition, from, first });
-    }
-    if from > end {
-        let reason = format!("the log ends at {end}: it was replaced by an older one");
-        return Err(Error::Broken { topic, partition, offset: from, reason });
-    }
-    Ok(())
 }
 
 /// The block that holds the record at `at`.

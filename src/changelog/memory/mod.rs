@@ -19,6 +19,8 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use self::state::{Caller, Limit, Reading, State, size, size_of};
+use super::chain::known_places;
+use super::range::{Range, replaced};
 use super::{Acknowledged, AppendBatch, ChangeLog, Consumer, Error, PartitionTail, Record, Result, Unpublished, Usage};
 use crate::change::{LogOffset, LogPlace, Term};
 
@@ -316,14 +318,8 @@ impl ChangeLog for MemoryLog {
     async fn tails(&self, topic: &str, known: &[LogPlace]) -> Result<Vec<PartitionTail>> {
         let refuses = self.rules.refuses;
         self.run(Call::Tails, |state| {
-            let known = known.iter().copied().chain(std::iter::repeat(LogPlace::default()));
-            Ok(state
-                .topic(topic)?
-                .partitions
-                .iter()
-                .zip(known)
-                .map(|(partition, known)| partition.tail(&known, refuses))
-                .collect())
+            let partitions = state.topic(topic)?.partitions.iter().zip(known_places(known));
+            Ok(partitions.map(|(partition, known)| partition.tail(&known, refuses)).collect())
         })
     }
 
@@ -337,14 +333,8 @@ impl ChangeLog for MemoryLog {
     ) -> Result<Vec<Record>> {
         self.run(Call::Read, |state| {
             let found = state.topic(topic)?.partition(topic, partition)?;
-            let (topic, end) = (topic.to_owned(), found.tail.end);
-            if from.0 < found.first {
-                return Err(Error::Lost { topic, partition, from, first: LogOffset(found.first) });
-            }
-            if from > end {
-                let reason = format!("the log ends at {end}: it was replaced by an older one");
-                return Err(Error::Broken { topic, partition, offset: from, reason });
-            }
+            let range = Range { topic: topic.to_owned(), partition, from, until, bytes_max };
+            range.check_start(LogOffset(found.first), found.tail.end, replaced)?;
             let skipped = usize::try_from(from.0 - found.first).unwrap_or(usize::MAX);
             let (mut records, mut bytes) = (Vec::new(), 0);
             for (_, record) in found.records.iter().skip(skipped).take_while(|(_, record)| record.offset < until) {

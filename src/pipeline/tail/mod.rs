@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogPlace, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
 use crate::changelog::{self, Acknowledged, AppendBatch, PartitionTail, Unpublished};
-use crate::metadata::{CaptureState, Parked, Published, SourceState, TableState};
+use crate::metadata::{CaptureState, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 use crate::trial::{Mistake, at, planted, point};
 
@@ -276,7 +276,7 @@ impl Tail {
         let Some(state) = self.ledger.newest_of(table).await else { return Ok(false) };
         // From here on a predecessor that wakes up gets nothing in any more: the ends that are read now stay.
         self.rooms.changelog.open_topic(&state.topic, self.term).await?;
-        let places = self.published_places(table, &state.topic).await?;
+        let places = self.ledger.published_places(table, &state.topic).await?;
         let tails = match self.rooms.changelog.tails(&state.topic, &places).await {
             // What was published can be read, what lies behind it cannot be gone on with.
             Err(error) if matches!(error.remedy(), Remedy::Park(_)) => {
@@ -291,8 +291,7 @@ impl Tail {
             return Ok(false);
         }
         // Of a predecessor that had begun with the transaction at hand.
-        let first = places.first().map(|place| place.offset).unwrap_or_default();
-        self.unpublished.add(self.rooms.changelog.bytes_from(&state.topic, first).await?);
+        self.unpublished.add(self.bytes_behind(&state.topic, &places).await?);
         let record_bytes_max = self.rooms.changelog.record_bytes_max(&state.topic);
         let source = self.ledger.source_name();
         let flow = RecordFlow::new(source, schema, &state.topic, self.term, (&tails, &places), record_bytes_max);
@@ -314,33 +313,15 @@ impl Tail {
         ))
     }
 
-    /// The topic's places as of this stream's place when it was opened: the saved ones, or where the earliest capture started behind them.
-    async fn published_places(&self, table: &TableName, topic: &str) -> Result<Vec<LogPlace>> {
-        let saved = self.rooms.metadata.published(Some(self.ledger.lease()), self.ledger.source_name(), topic).await?;
-        let saved = saved.map(|(_, ends)| ends).unwrap_or_default();
-        let captured = self.ledger.generations(table).await;
-        let first = captured.iter().filter_map(|state| match state.capture {
-            CaptureState::On { since } => Some((since, &state.starts)),
-            CaptureState::Wanted | CaptureState::Ended { .. } => None,
-        });
-        let Some((_, starts)) = first.min_by_key(|(since, _)| *since) else { return Ok(saved) };
-        let further = |(number, start): (usize, &LogPlace)| match saved.get(number) {
-            Some(saved) if saved.offset > start.offset => *saved,
-            _ => *start,
-        };
-        Ok(starts.iter().enumerate().map(further).collect())
+    /// The bytes that a topic holds behind places.
+    async fn bytes_behind(&self, topic: &str, places: &[LogPlace]) -> changelog::Result<u64> {
+        let first = places.first().map(|place| place.offset).unwrap_or_default();
+        self.rooms.changelog.bytes_from(topic, first).await
     }
 
     /// Parks a table on the capture side, durably, before anything of the transaction is published.
     async fn end_capture(&mut self, table: &TableName, until: Cut, error: Error) -> Result<()> {
-        let Remedy::Park(remedy) = error.remedy() else { return Err(error) };
-        tracing::error!(table = %table, %error, remedy, "parked: no longer captured");
-        let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: self.rooms.clock.now_ms() };
-        for state in self.ledger.generations(table).await {
-            let key = TableKey::of(&state);
-            self.ledger.end_capture(&key, until, parked.clone()).await?;
-            targets::set_active(&self.rooms, &state, false).await?;
-        }
+        targets::end_capture(&self.rooms, &self.ledger, table, until, error).await?;
         self.capture = wanted(&self.ledger.all().await);
         self.stream.set_capture(self.capture.clone());
         Ok(())
@@ -369,7 +350,8 @@ impl Tail {
         let (mut said, mut counted): (Option<Instant>, bool) = (None, false);
         let acknowledged = loop {
             match self.rooms.changelog.append_unpublished(&batches, &self.unpublished).await {
-                Err(changelog::Error::Full { .. }) if !counted => {
+                // Behind the first wait: a writer mostly makes room in it, and this asks for every table.
+                Err(changelog::Error::Full { .. }) if said.is_some() && !counted => {
                     counted = true;
                     self.count_unpublished().await?;
                 }
@@ -399,9 +381,8 @@ impl Tail {
         let mut bytes = 0;
         for table in self.capture.tables.keys() {
             let Some(state) = self.ledger.newest_of(table).await else { continue };
-            let places = self.published_places(table, &state.topic).await?;
-            let first = places.first().map(|place| place.offset).unwrap_or_default();
-            match self.rooms.changelog.bytes_from(&state.topic, first).await {
+            let places = self.ledger.published_places(table, &state.topic).await?;
+            match self.bytes_behind(&state.topic, &places).await {
                 Ok(found) => bytes += found,
                 Err(changelog::Error::Missing { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -165,7 +165,7 @@ impl Tail {
             let shared = known.iter().any(|older| matches!(older.capture, CaptureState::On { .. }));
             starts.push(match self.flows.get(&state.table) {
                 Some(flow) if shared => Some(flow.places()),
-                None if shared => Some(self.published_places(&state.table, &state.topic).await?),
+                None if shared => Some(self.ledger.published_places(&state.table, &state.topic).await?),
                 _ => {
                     self.flows.remove(&state.table);
                     let (changelog, topic, term) = (Arc::clone(&self.rooms.changelog), state.topic.clone(), self.term);

@@ -1,6 +1,5 @@
 //! Brokers that die, stand still, and come back.
 
-use std::process::Command;
 use std::time::Duration;
 
 use super::hall::{self, Hall};
@@ -26,9 +25,9 @@ async fn the_only_broker_killed_stopped_and_frozen() {
     brokers.stop(1);
     load.commits(200).await;
     brokers.start_again(1);
-    freeze(brokers.pid(1), "-STOP");
+    hall::signal(brokers.pid(1), "-STOP");
     load.commits(200).await;
-    freeze(brokers.pid(1), "-CONT");
+    hall::signal(brokers.pid(1), "-CONT");
     hall.wait_beyond(&hall.topic("ordinary"), &hall.ends(&hall.topic("ordinary")));
     assert!(daemon.runs());
     load.stop().await;
@@ -80,8 +79,4 @@ async fn connections_cut_held_up_and_slow() {
     load.stop().await;
     daemon.stop();
     hall.assert_exact().await;
-}
-
-fn freeze(pid: u32, signal: &str) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }

@@ -1,5 +1,6 @@
 //! A daemon's world whose change log is Kafka: a server with tables under load, brokers, and what can be done to the topics.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -40,8 +41,7 @@ impl Hall {
         let both = ["ordinary", "composite"].map(|table| format!("{{table: {database}.{table}, mode: both}}"));
         let items: Vec<String> = both.into_iter().chain([format!("{{table: {database}.*}}")]).collect();
         let mut scene = Scene::new(server, &items);
-        let listed: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
-        scene.edit(|yaml| yaml.log = format!("kind: kafka, brokers: [{}], {more}", listed.join(", ")));
+        scene.edit(|yaml| yaml.log = format!("{}, {more}", on(addresses)));
         let tables = workload::names(database, &SHAPES);
         Self { server, database, scene, tables, addresses: addresses.join(",") }
     }
@@ -117,6 +117,17 @@ impl Hall {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// The flow map behind `changelog:` for brokers at these addresses.
+pub(super) fn on(addresses: &[String]) -> String {
+    let listed: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("kind: kafka, brokers: [{}]", listed.join(", "))
+}
+
+/// Sends a process a signal, by its name.
+pub(super) fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
 /// The port of an address.

@@ -29,14 +29,13 @@ async fn tables_under_load_stay_equal_with_three_partitions() {
     hall.assert_exact().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kills_at_any_moment_leave_no_hole_and_no_change_twice() {
-    let hall = Hall::new("kafka_kills", Brokers::shared(), 2).await;
-    let load = Workload::start(hall.server, hall.database, &SHAPES, 43).await;
+/// Kills a daemon under load so many times, each at some moment behind so many transactions.
+async fn killed(hall: &Hall, seed: u64, kills: u64, transactions: u64) {
+    let load = Workload::start(hall.server, hall.database, &SHAPES, seed).await;
     let mut daemon = Daemon::start(&hall.scene);
     daemon.wait_live(&hall.tables);
-    for kill in 0..8_u64 {
-        load.commits(15).await;
+    for kill in 0..kills {
+        load.commits(transactions).await;
         tokio::time::sleep(Duration::from_millis(kill * 97 % 400)).await;
         daemon.kill();
         daemon = Daemon::start(&hall.scene);
@@ -48,19 +47,13 @@ async fn kills_at_any_moment_leave_no_hole_and_no_change_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kills_at_any_moment_leave_no_hole_and_no_change_twice() {
+    killed(&Hall::new("kafka_kills", Brokers::shared(), 2).await, 43, 8, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_transactions_too() {
     let brokers = Brokers::shared();
     let hall = Hall::at("kafka_transactions", &brokers.addresses(), "partitions: 2, transactions: true").await;
-    let load = Workload::start(hall.server, hall.database, &SHAPES, 47).await;
-    let mut daemon = Daemon::start(&hall.scene);
-    daemon.wait_live(&hall.tables);
-    for _ in 0..3 {
-        load.commits(30).await;
-        daemon.kill();
-        daemon = Daemon::start(&hall.scene);
-        daemon.wait_live(&hall.tables);
-    }
-    load.stop().await;
-    daemon.stop();
-    hall.assert_exact().await;
+    killed(&hall, 47, 3, 30).await;
 }

@@ -1,5 +1,6 @@
 //! From the embedded log to Kafka: what has been drained goes over, what has not is refused.
 
+use super::hall;
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::equality::assert_equal;
@@ -7,9 +8,8 @@ use crate::scene::Scene;
 use crate::server::Server;
 
 fn to_kafka(scene: &mut Scene) -> String {
-    let addresses: Vec<String> = Brokers::shared().addresses().iter().map(|address| format!("\"{address}\"")).collect();
     let before = scene.yaml.log.clone();
-    scene.edit(|yaml| yaml.log = format!("kind: kafka, brokers: [{}]", addresses.join(", ")));
+    scene.edit(|yaml| yaml.log = hall::on(&Brokers::shared().addresses()));
     before
 }
 

@@ -9,19 +9,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
+use super::hall;
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::equality::assert_equal;
 use crate::scene::{Scene, Status};
 use crate::server::Server;
-
-/// A scene whose change log is on these brokers.
-fn scene(server: &Server, brokers: &Brokers, tables: &[String], more: &str) -> Scene {
-    let mut scene = Scene::new(server, tables);
-    let addresses: Vec<String> = brokers.addresses().iter().map(|address| format!("\"{address}\"")).collect();
-    scene.edit(|yaml| yaml.log = format!("kind: kafka, brokers: [{}]{more}", addresses.join(", ")));
-    scene
-}
 
 fn client(brokers: &Brokers) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -38,7 +31,9 @@ async fn two_tables(server: &Server, brokers: &Brokers, database: &str) -> (Scen
         let create = format!("CREATE TABLE {table} (id INT NOT NULL PRIMARY KEY, note VARCHAR(20) NULL)");
         server.execute(&[create, format!("INSERT INTO {table} VALUES {}", rows.join(","))]).await;
     }
-    (scene(server, brokers, &[format!("{{table: {database}.*, mode: both}}")], ""), tables)
+    let mut scene = Scene::new(server, &[format!("{{table: {database}.*, mode: both}}")]);
+    scene.edit(|yaml| yaml.log = hall::on(&brokers.addresses()));
+    (scene, tables)
 }
 
 fn topic(scene: &Scene, table: &str) -> String {

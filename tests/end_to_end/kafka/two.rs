@@ -3,15 +3,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::hall::Hall;
+use super::hall::{self, Hall};
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::scene::Scene;
 use crate::workload::{SHAPES, Workload};
-
-fn signal(daemon: &Daemon<'_>, signal: &str) {
-    assert!(Command::new("kill").args([signal, &daemon.pid().to_string()]).status().unwrap().success());
-}
 
 /// The scene of a daemon on another machine: the same file, a copy of the state, the same lake and brokers.
 fn elsewhere(hall: &Hall) -> Scene {
@@ -31,12 +27,12 @@ async fn taken_over(database: &'static str, seed: u64, more: &str) -> (Hall, Sce
     let mut old = Daemon::start(&hall.scene);
     old.wait_live(&hall.tables);
     load.commits(60).await;
-    signal(&old, "-STOP");
+    hall::signal(old.pid(), "-STOP");
     let scene = elsewhere(&hall);
     let mut new = Daemon::start(&scene);
     new.wait_live(&hall.tables);
     load.commits(60).await;
-    signal(&old, "-CONT");
+    hall::signal(old.pid(), "-CONT");
     load.commits(150).await;
     // Whoever was overtaken says so, and ends.
     let deadline = Instant::now() + Duration::from_secs(60);
