@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -34,6 +34,9 @@ mod tests;
 
 /// How long a call waits for another process's transaction.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long opening waits before it tries again what SQLite did not wait for.
+const OPEN_AGAIN: Duration = Duration::from_millis(10);
 
 /// The metadata store in an SQLite file.
 #[derive(Debug)]
@@ -150,7 +153,23 @@ fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Opens the file, again while another process makes it: of two that switch a fresh file to its write-ahead log, each with a
+/// shared lock, SQLite sends one away at once, whatever [`BUSY_TIMEOUT`] says (waiting could not help it: sqlite3_busy_handler).
 fn connect(path: &Path) -> Outcome<Connection> {
+    let started = Instant::now();
+    loop {
+        match connect_once(path) {
+            Err(Trouble::Sqlite(error)) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => std::thread::sleep(OPEN_AGAIN),
+            connected => return connected,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
+fn connect_once(path: &Path) -> Outcome<Connection> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         create_directory(directory)?;
     }

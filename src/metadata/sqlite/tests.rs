@@ -121,6 +121,23 @@ async fn every_commit_is_synced() {
     assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
 }
 
+/// `run` makes the store while `status` and `rebuild` already look for it.
+#[test]
+fn a_fresh_store_is_made_by_many_at_once() {
+    for _ in 0..40 {
+        let stand = files();
+        let together = std::sync::Barrier::new(6);
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    together.wait();
+                    stand.open().unwrap();
+                });
+            }
+        });
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_do_not_wait_for_a_writer() {
     let stand = files();
