@@ -15,7 +15,7 @@ pub use capture::{Capture, CapturedTable};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use failure::{Failure, Remedy};
 pub use gtid::{Gtid, GtidSet};
-pub use position::{BinlogPosition, ChangePosition, Cut, LogOffset, LogPlace, ParsePositionError, Term};
+pub use position::{BinlogPosition, ChangePosition, Cut, Dropped, LogOffset, LogPlace, ParsePositionError, Term};
 pub use record::{Operation, RecordHead};
 pub use row::{CellError, Image, RowSink, Value, ValueSink};
 pub use schema::{AddressKind, Charset, Column, ColumnType, Generated, KeyKind, TableName, TableSchema};

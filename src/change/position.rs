@@ -65,6 +65,30 @@ pub struct LogPlace {
     pub term: Term,
 }
 
+/// How many records of a topic were left out, each for what its chain says of it: no change is lost with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Late ones: their tailer had been succeeded.
+    pub late: u64,
+    /// Repeated ones: their change was taken before.
+    pub repeated: u64,
+}
+
+impl Dropped {
+    /// Whether none was.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::ops::Add for Dropped {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { late: self.late + more.late, repeated: self.repeated + more.repeated }
+    }
+}
+
 /// The fencing token of a daemon that holds a lease. Grows with every take-over; has nothing to do with an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use crate::change::{ChangePosition, LogOffset, LogPlace, Term};
+use crate::change::{ChangePosition, Dropped, LogOffset, LogPlace, Term};
 use crate::trial::{Mistake, planted};
 
 use super::{AppendRecord, Error, PartitionTail, Record, Result};
@@ -47,25 +47,25 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// How many records of a partition were left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    /// [`DropReason::LowerTerm`].
-    pub lower_term: u64,
-    /// [`DropReason::Repeated`].
-    pub repeated: u64,
-}
-
 /// Decides for each record of one partition, in the order of offsets, whether it is taken.
 #[derive(Debug, Clone)]
 pub struct ChainCheck {
     topic: String,
     partition: u32,
+    passed: Passed,
+    /// Before those that were left out, if any were since the last record that counts.
+    before_left_out: Option<Passed>,
+}
+
+/// What has passed.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    /// The last record taken.
     last: Option<ChangePosition>,
+    /// The highest term.
     term: Term,
+    /// Not taken, since this check began.
     dropped: Dropped,
-    /// The last record, and the highest term, before those that were left out, if any were since.
-    before_left_out: Option<(Option<ChangePosition>, Term)>,
 }
 
 impl ChainCheck {
@@ -75,9 +75,7 @@ impl ChainCheck {
         Self {
             topic: topic.into(),
             partition,
-            last: place.last,
-            term: place.term,
-            dropped: Dropped::default(),
+            passed: Passed { last: place.last, term: place.term, dropped: Dropped::default() },
             before_left_out: None,
         }
     }
@@ -87,15 +85,16 @@ impl ChainCheck {
     /// # Errors
     /// [`Error::Broken`] if records are missing before this one.
     pub fn verdict(&self, record: &Record) -> Result<Verdict> {
-        if record.term < self.term && !planted(Mistake::TermIgnored) {
+        if record.term < self.passed.term && !planted(Mistake::TermIgnored) {
             return Ok(Verdict::Drop(DropReason::LowerTerm));
         }
-        if self.last.is_some_and(|last| record.position <= last) {
+        if self.passed.last.is_some_and(|last| record.position <= last) {
             return Ok(Verdict::Drop(DropReason::Repeated));
         }
         // Of those that were left out, some may be late: whoever goes on behind them did not see them.
-        let behind_left_out = |(before, _)| record.term > self.term && (before..=self.last).contains(&record.previous);
-        let follows = record.previous == self.last || self.before_left_out.is_some_and(behind_left_out);
+        let behind_left_out =
+            |before: Passed| record.term > self.passed.term && (before.last..=self.passed.last).contains(&record.previous);
+        let follows = record.previous == self.passed.last || self.before_left_out.is_some_and(behind_left_out);
         if follows { Ok(Verdict::Take) } else { Err(self.broken(record)) }
     }
 
@@ -104,7 +103,7 @@ impl ChainCheck {
     /// # Errors
     /// As [`ChainCheck::verdict`].
     pub fn leave_out(&mut self, record: &Record) -> Result<()> {
-        let before = self.before_left_out.unwrap_or((self.last, self.term));
+        let before = self.before_left_out.unwrap_or(self.passed);
         let verdict = self.verdict(record)?;
         self.pass(record, verdict);
         self.before_left_out = Some(before);
@@ -114,21 +113,21 @@ impl ChainCheck {
     /// Goes back to before what was left out since the last record that counts.
     pub fn go_back(&mut self) {
         if let Some(before) = self.before_left_out.take() {
-            (self.last, self.term) = before;
+            self.passed = before;
         }
     }
 
     /// The record passes, with the verdict that it got.
     pub fn pass(&mut self, record: &Record, verdict: Verdict) {
         match verdict {
-            Verdict::Take => (self.last, self.before_left_out) = (Some(record.position), None),
-            Verdict::Drop(DropReason::Repeated) => self.dropped.repeated += 1,
+            Verdict::Take => (self.passed.last, self.before_left_out) = (Some(record.position), None),
+            Verdict::Drop(DropReason::Repeated) => self.passed.dropped.repeated += 1,
             Verdict::Drop(DropReason::LowerTerm) => {
-                self.dropped.lower_term += 1;
+                self.passed.dropped.late += 1;
                 return;
             }
         }
-        self.term = record.term;
+        self.passed.term = record.term;
     }
 
     /// The verdict on the next record, which passes.
@@ -148,17 +147,17 @@ impl ChainCheck {
 
     /// The last record taken and the highest term seen: what the lake commits, and what the next check starts from.
     pub fn last(&self) -> Option<(ChangePosition, Term)> {
-        self.last.map(|position| (position, self.term))
+        self.passed.last.map(|position| (position, self.passed.term))
     }
 
-    /// What was left out so far.
+    /// What was dropped since this check began.
     pub fn dropped(&self) -> Dropped {
-        self.dropped
+        self.passed.dropped
     }
 
     fn broken(&self, record: &Record) -> Error {
         let place = |position: Option<ChangePosition>| position.map_or_else(|| "nothing".to_owned(), |at| at.to_string());
-        let (position, previous, last) = (record.position, place(record.previous), place(self.last));
+        let (position, previous, last) = (record.position, place(record.previous), place(self.passed.last));
         let reason =
             format!("the record at {position} follows {previous}, but the last one taken is {last}: records are missing");
         Error::Broken { topic: self.topic.clone(), partition: self.partition, offset: record.offset, reason }
@@ -378,7 +377,7 @@ mod tests {
         ];
         let late = Verdict::Drop(DropReason::LowerTerm);
         assert_eq!(verdicts(&mut check, &records), [Verdict::Take, Verdict::Take, late, late, Verdict::Take]);
-        assert_eq!(check.dropped(), Dropped { lower_term: 2, repeated: 0 });
+        assert_eq!(check.dropped(), Dropped { late: 2, repeated: 0 });
         assert_eq!(check.last(), Some((at(6), Term(2))));
     }
 
@@ -401,8 +400,11 @@ mod tests {
         }
         let mut check = ChainCheck::new("t", 0, &behind(4, 1));
         left_out.iter().for_each(|record| check.leave_out(record).unwrap());
+        let late = record(12, 8, Some(7), 1);
+        check.check(&late).unwrap();
         check.go_back();
         assert_eq!(check.last(), Some((at(4), Term(1))));
+        assert!(check.dropped().is_none(), "it is read again, and counted then");
     }
 
     #[test]

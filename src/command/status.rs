@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use binlake::change::Cut;
+use binlake::change::{Cut, Dropped};
 use binlake::coordinator::supervisor::describe;
 use binlake::lake::Committed;
 use binlake::metadata::{ChunkState, Parked, Phase, Published, SourceState, TableState};
@@ -77,6 +77,7 @@ struct TableReport {
     rows: u64,
     bytes: u64,
     zero_dates: std::collections::BTreeMap<String, u64>,
+    dropped_records: Dropped,
 }
 
 /// Prints the status.
@@ -201,6 +202,7 @@ async fn table_report(
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
         zero_dates: committed.as_ref().map(|committed| committed.zero_dates.clone()).unwrap_or_default(),
+        dropped_records: point.as_ref().map(|point| point.dropped).unwrap_or_default(),
         committed: committed.zip(point).map(|(committed, point)| CommittedPlace {
             seq: committed.seq,
             epoch: point.position.0.epoch,
@@ -255,6 +257,10 @@ fn for_people(report: &Report) -> String {
                     "      {} of {} chunks, {} rows\n",
                     snapshot.chunks_done, snapshot.chunks_total, snapshot.rows
                 ));
+            }
+            if !table.dropped_records.is_none() {
+                let Dropped { late, repeated } = table.dropped_records;
+                text.push_str(&format!("      left out of the change log: {late} late records, {repeated} repeated ones\n"));
             }
             if let Some(reason) = &table.reason {
                 text.push_str(&format!("      {reason}\n      remedy: {}\n", table.remedy.as_deref().unwrap_or("-")));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangePosition, Clock, Cut, LogOffset, RecordHead, RowSink, TableSchema, Term};
+use crate::change::{ChangePosition, Clock, Cut, Dropped, LogOffset, RecordHead, RowSink, TableSchema, Term};
 use crate::trial;
 
 pub mod batch;
@@ -172,6 +172,9 @@ pub struct CommitPoint {
     pub source_time_us: i64,
     /// `position` has passed the handoff: readers may see it. Never goes back to false.
     pub publish: bool,
+    /// Records that the change log held beside its own, and that were left out, so far.
+    #[serde(default, skip_serializing_if = "Dropped::is_none")]
+    pub dropped: Dropped,
 }
 
 /// What a lake table holds as of its last commit.

@@ -9,6 +9,7 @@
 //! Offsets are released in the log only after the commit returned.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{BinlogPosition, Cut, LogOffset, LogPlace, Operation, TableName};
+use crate::change::{BinlogPosition, Cut, Dropped, LogOffset, LogPlace, Operation, TableName};
 use crate::changelog::chain::ChainCheck;
 use crate::changelog::codec::Decoder;
 use crate::changelog::{self, Consumer, Record};
@@ -88,6 +89,8 @@ struct Writing {
     table: Box<dyn TableWriter>,
     /// Of each partition.
     chains: Vec<ChainCheck>,
+    /// What had been dropped before these chains began.
+    dropped_before: Dropped,
     decoder: Decoder,
     consumer: Consumer,
     topic: String,
@@ -214,6 +217,7 @@ impl Writing {
         check_log(&write, &state, table.committed().point.as_ref(), since).await?;
         let writing = Self {
             chains: chains(&state, table.committed().point.as_ref()),
+            dropped_before: table.committed().point.as_ref().map(|point| point.dropped).unwrap_or_default(),
             decoder: Decoder::new(&state.schema, state.topic.clone()),
             consumer: targets::consumer(&write.spec),
             topic: state.topic.clone(),
@@ -312,6 +316,7 @@ impl Writing {
             file_name: taken.file_name,
             source_time_us: taken.source_time_us.max(before.source_time_us),
             publish,
+            dropped: self.dropped_before + self.chains.iter().map(ChainCheck::dropped).fold(Dropped::default(), Dropped::add),
         };
         if records == 0 && publish == before.publish {
             self.barren = Some(range.ends);
@@ -520,6 +525,7 @@ async fn adopt(write: &Write, state: &TableState, table: &mut dyn TableWriter, s
         file_name: since_checkpoint.map(|checkpoint| checkpoint.file_name).unwrap_or_default(),
         source_time_us: 0,
         publish: since >= handoff,
+        dropped: Dropped::default(),
     };
     table.adopt(chunks, point).await?;
     Ok(())

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::change::{BinlogPosition, Charset, Column, ColumnType, Generated, Image, KeyKind, ManualClock, Operation, TableName};
+use crate::change::{
+    BinlogPosition, Charset, Column, ColumnType, Dropped, Generated, Image, KeyKind, ManualClock, Operation, TableName,
+};
 
 /// 2026-11-22T00:00:00Z.
 pub(super) const MIDNIGHT_MS: u64 = 1_795_305_600_000;
@@ -145,6 +147,7 @@ pub(super) fn point(transactions: u64, publish: bool) -> CommitPoint {
         file_name: "binlog.000001".to_owned(),
         source_time_us: 0,
         publish,
+        dropped: Dropped::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ledger::{Draft, Ledger};
-use crate::change::{BinlogPosition, Cut, KeyKind, LogOffset, ManualClock, TableName, TableSchema, Term};
+use crate::change::{BinlogPosition, Cut, Dropped, KeyKind, LogOffset, ManualClock, TableName, TableSchema, Term};
 use crate::lake::datafile::FileEntry;
 use crate::lake::faults::{Fault, FaultyStore};
 use crate::lake::log::generations;
@@ -91,6 +91,7 @@ fn point(offset: u64, publish: bool) -> CommitPoint {
         file_name: "binlog.000001".to_owned(),
         source_time_us: 0,
         publish,
+        dropped: Dropped::default(),
     }
 }
 

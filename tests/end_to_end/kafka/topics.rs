@@ -6,13 +6,14 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::hall;
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
-use crate::equality::assert_equal;
+use crate::equality::{assert_equal, assert_no_duplicates};
 use crate::scene::{Scene, Status};
 use crate::server::Server;
 
@@ -107,6 +108,51 @@ async fn a_foreign_record_parks_the_table_with_its_offset() {
     producer.flush(Duration::from_secs(10)).unwrap();
     server.execute(&[format!("INSERT INTO {} VALUES (21,'ours again')", tables[0])]).await;
     parks_and_is_rebuilt(server, &scene, daemon, &tables, "no record of binlake's").await;
+}
+
+/// The record at the end of a topic, once more, with another term if one is given.
+fn say_again(brokers: &Brokers, topic: &str, term: Option<&str>) {
+    let consumer: BaseConsumer = client(brokers).set("group.id", "look").create().unwrap();
+    let (_, end) = consumer.fetch_watermarks(topic, 0, Duration::from_secs(10)).unwrap();
+    let mut last = TopicPartitionList::new();
+    last.add_partition_offset(topic, 0, Offset::Offset(end - 1)).unwrap();
+    consumer.assign(&last).unwrap();
+    let record = consumer.poll(Duration::from_secs(20)).expect("the last record comes").unwrap();
+    let headers = record.headers().unwrap().iter().fold(OwnedHeaders::new(), |headers, header| {
+        let other = term.filter(|_| header.key == "binlake.term").map(str::as_bytes);
+        headers.insert(Header { key: header.key, value: other.or(header.value) })
+    });
+    let again = BaseRecord::to(topic).key(record.key().unwrap()).payload(record.payload().unwrap()).headers(headers);
+    let producer: BaseProducer = client(brokers).create().unwrap();
+    producer.send(again).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_and_repeated_records_are_left_out_and_counted() {
+    let (server, brokers) = (Server::shared(), Brokers::shared());
+    let (scene, tables) = two_tables(server, brokers, "said_again").await;
+    let mut daemon = Daemon::start(&scene);
+    daemon.wait_live(&tables);
+    let rows = |wanted: u64| move |status: &Status| status.table("said_again.one").is_some_and(|table| table["rows"] == wanted);
+    server.execute(&[format!("INSERT INTO {} VALUES (20,'once')", tables[0])]).await;
+    daemon.wait_for("the row in the lake", rows(11));
+    for term in [None, None, Some("1")] {
+        say_again(brokers, &topic(&scene, &tables[0]), term);
+    }
+    // Behind a start the log may hold whatever it likes: the next record is appended behind what is there.
+    daemon.kill();
+    let mut daemon = Daemon::start(&scene);
+    server.execute(&[format!("INSERT INTO {} VALUES (21,'behind them')", tables[0])]).await;
+    let status = daemon.wait_for("the row behind them in the lake", rows(12));
+    let dropped = |table: &str| status.table(table).unwrap()["dropped_records"].clone();
+    assert_eq!(dropped(&tables[0]), serde_json::json!({"late": 1, "repeated": 2}));
+    assert_eq!(dropped(&tables[1]), serde_json::json!({"late": 0, "repeated": 0}));
+    assert!(scene.good(&["status"]).contains("1 late records, 2 repeated ones"));
+    daemon.stop();
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+    assert_no_duplicates(&scene, &tables[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
