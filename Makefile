@@ -33,7 +33,7 @@ soak: libraries ## a long run of kills, network cuts and rebuilds under load, fo
 	BINLAKE_SOAK_MINUTES=$${MINUTES:-10} cargo test --locked --test end_to_end soak:: -- --ignored --nocapture
 
 bench: servers build ## binlake beside Debezium, mysqldump and the raw limit, in one run; BENCH_ROWS=1000000 for a short one
-	$$(tests/servers/python.sh) benches/bench.py
+	PYTHONPATH=$$(benches/consumer.sh) $$(tests/servers/python.sh) benches/bench.py
 
 simulate: libraries ## as many seeds of the simulation as one likes: make simulate SEEDS=1000000 [FROM=10000]
 	SIMULATION_SEEDS=$(or $(SEEDS),10000) SIMULATION_FROM=$(or $(FROM),0) cargo test --locked --test simulation whatever -- --nocapture

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import kafka
 import raw
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -33,6 +34,7 @@ UPDATE_ROUNDS = 6
 SPREAD = 101
 # Rows of large values are so many times fewer.
 LARGE_SHARE = 2000
+LATENCY = "MySQL to a consumer"
 SERVER_OPTIONS = [
     "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=2G", "--innodb-doublewrite=OFF",
     "--innodb-redo-log-capacity=2G", "--max-binlog-size=1G",
@@ -53,6 +55,14 @@ def measured(command, **options):
     if process.returncode != 0:
         raise SystemExit(f"bench: {command[:3]} ended with {process.returncode}")
     return {"seconds": time.monotonic() - started, "cpu_seconds": usage.ru_utime + usage.ru_stime, "rss_kib": usage.ru_maxrss}, output
+
+
+def stopper(process):
+    def stop():
+        process.terminate()
+        process.wait()
+
+    return stop
 
 
 class Server:
@@ -89,12 +99,13 @@ class Server:
 class Job:
     """One binlake with a state of its own."""
 
-    def __init__(self, work, server, name, table, mode, check="rows", tls="off"):
+    def __init__(self, work, server, name, table, mode, check="rows", tls="off", brokers=None):
         self.directory = work / name
         self.directory.mkdir()
         self.table = table
+        changelog = f"kind: kafka, brokers: ['{brokers}']" if brokers else "kind: local, dir: state/changelog"
         (self.directory / "binlake.yaml").write_text(
-            f"state: sqlite:state/binlake.db\nscratch: state/scratch\nchangelog: {{kind: local, dir: state/changelog}}\n"
+            f"state: sqlite:state/binlake.db\nscratch: state/scratch\nchangelog: {{{changelog}}}\n"
             f"lake: {{url: 'file:lake', datetime_zone: UTC, check: {check}}}\n"
             f"sources:\n  - name: {name}\n    url: mysql://root@127.0.0.1:{server.port}\n"
             f"    snapshot: {{parallel: 2}}\n    tls: {{mode: {tls}}}\n    tables: [{{table: {table}, mode: {mode}}}]\n"
@@ -107,15 +118,28 @@ class Job:
         with open(self.directory / "log", "a") as log:
             return measured(self.command("run", "--until-caught-up"), stderr=log)[0]
 
+    def request(self, command):
+        subprocess.run(self.command(command, self.table), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def pause(self):
-        subprocess.run(self.command("pause", self.table), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.request("pause")
+
+    def resume(self):
+        self.request("resume")
+
+    def start(self):
+        """The daemon; answers what stops it."""
+        with open(self.directory / "log", "a") as log:
+            return stopper(subprocess.Popen(self.command("run"), stderr=log))
 
 
 class Debezium:
     """The embedded engine in a JVM of its own."""
 
-    def __init__(self, work, server, name, table, kind):
+    def __init__(self, work, server, name, table, kind, broker=None):
         self.kind = kind
+        if broker:
+            broker.create(f"{name}.{table}")
         self.directory = work / name
         self.directory.mkdir()
         self.properties = self.directory / "engine.properties"
@@ -123,27 +147,34 @@ class Debezium:
             "name": name, "topic.prefix": name, "table.include.list": table, "database.hostname": "127.0.0.1",
             "database.port": server.port, "database.user": "root", "database.password": "", "database.server.id": 990100 + len(name),
             "offset.storage.file.filename": self.directory / "offsets",
-            "schema.history.internal.file.filename": self.directory / "history",
+            "schema.history.internal.file.filename": self.directory / "history", "producer.bootstrap.servers": broker.address if broker else "",
         }
         text = (HERE / "debezium/engine.properties").read_text()
         self.properties.write_text(text + "".join(f"{key} = {value}\n" for key, value in own.items()))
 
-    def take(self, records):
+    def command(self, records):
         jars = subprocess.run([HERE / "debezium/install.sh"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        command = [
+        return [
             "java", "-Xmx2g", f"-Dlog4j2.configurationFile={HERE / 'debezium/log4j2.properties'}", "-cp", jars,
             str(HERE / "debezium/Harness.java"), str(self.properties), self.kind, str(records),
         ]
+
+    def take(self, records):
         with open(self.directory / "log", "a") as log:
-            _, output = measured(command, stderr=log)
+            _, output = measured(self.command(records), stderr=log)
         return json.loads(output.splitlines()[-1])
+
+    def start(self):
+        """For ever; answers what stops it."""
+        with open(self.directory / "log", "a") as log:
+            return stopper(subprocess.Popen(self.command(10**15), stdout=subprocess.DEVNULL, stderr=log))
 
 
 class Report:
     """The lines, as they come and at the end."""
 
     def __init__(self):
-        self.lines = []
+        self.lines, self.latencies = [], []
         only = os.environ.get("BENCH_ONLY", "")
         self.only = [word for word in only.split(",") if word]
 
@@ -153,6 +184,10 @@ class Report:
     def add(self, work, who, rows, figures):
         self.lines.append({"work": work, "who": who, "rows": rows, **figures})
         say(f"{work}: {who}: {figures['seconds']:.1f} s, {figures['cpu_seconds']:.1f} CPU s")
+
+    def latency(self, who, rate, milliseconds):
+        self.latencies.append((who, rate, milliseconds))
+        say(f"{LATENCY}: {who}: " + ", ".join(f"{key} {value:.0f} ms" for key, value in milliseconds.items()))
 
     def print(self):
         print("| work | who | rows | wall s | rows/s | rows per CPU s | CPU s per M rows | peak RSS MB |")
@@ -164,6 +199,10 @@ class Report:
                 f"| {line['work']} | {line['who']} | {rows:,} | {line['seconds']:.1f} | {rows / line['seconds']:,.0f} | "
                 f"{rows / cpu:,.0f} | {cpu / rows * 1e6:.2f} | {rss} |"
             )
+        if self.latencies:
+            print(f"\n| {LATENCY} | transactions/s | p50 ms | p99 ms | most ms |\n|---|---|---|---|---|")
+        for who, rate, late in self.latencies:
+            print(f"| {who} | {rate:,.0f} | {late['p50']:.0f} | {late['p99']:.0f} | {late['max']:.0f} |")
 
 
 def snapshots(report, work, server, rows):
@@ -188,10 +227,11 @@ def snapshots(report, work, server, rows):
         report.add(name, f"Debezium, {peer}", count, Debezium(work, server, f"dbz_{table}", f"bench.{table}", peer).take(count))
 
 
-def backlog(report, work, server, changes):
+def backlog(report, work, server, broker, changes):
     """W2: a backlog of small transactions, written while everybody was down."""
     names = ["binlog to change log", "binlog to changelog table", "binlog to mirror"]
-    if not any(report.wants(name) for name in names):
+    through = [kafka.Backlog.INTO, kafka.Backlog.OUT, kafka.Backlog.OVER]
+    if not any(report.wants(name) for name in names + through):
         return
     server.sql("INSERT INTO w2 SELECT -1, 1, 'c', 'pad', NOW(6), 1, NULL")
     secure = f"verify_ca, ca: {server.directory}/data/ca.pem"
@@ -206,6 +246,10 @@ def backlog(report, work, server, changes):
             job.pause()
     peer = Debezium(work, server, "dbz_w2", "bench.w2", "json")
     peer.take(1)
+    topics = kafka.Backlog(
+        report, lambda mode: Job(work, server, f"kafka_{mode}", "bench.w2", mode, brokers=broker.address),
+        lambda: Debezium(work, server, "dbz_kafka_w2", "bench.w2", "kafka", broker),
+    )
     rounds = changes // CHANGES_PER_ROUND // LOADERS
     count = rounds * LOADERS * CHANGES_PER_ROUND
     say(f"making {count:,} row changes in {rounds * LOADERS * TRANSACTIONS_PER_ROUND:,} transactions")
@@ -214,7 +258,24 @@ def backlog(report, work, server, changes):
     report.add(names[0], "raw: binlog drained", count, raw.binlog(server.port, file, offset))
     for name, who, job in jobs:
         report.add(name, who, count, job.catch_up())
-    report.add(names[0], "Debezium, JSON, records dropped", count, peer.take(count))
+    if report.wants(names[0]):
+        report.add(names[0], "Debezium, JSON, records dropped", count, peer.take(count))
+    topics.measure(count)
+
+
+def latency(report, work, server, broker):
+    """How long a small transaction takes to a consumer of its topic."""
+    if not report.wants(LATENCY):
+        return
+    server.sql("INSERT INTO tick VALUES (0, '2026-01-01', '')")
+    job = Job(work, server, "tick", "bench.tick", "changelog", brokers=broker.address)
+    peer = Debezium(work, server, "dbz_tick", "bench.tick", "kafka", broker)
+    rows = lambda: int(server.sql("SELECT COUNT(*) FROM tick"))
+    programs = [
+        ("binlake", "tick.bench.tick", job.catch_up, job.start),
+        ("Debezium, JSON", "dbz_tick.bench.tick", lambda: peer.take(rows()), peer.start),
+    ]
+    kafka.latency(report, broker, server, programs)
 
 
 def large_values(report, work, server, changes):
@@ -269,18 +330,20 @@ def main():
     changes = int(os.environ.get("BENCH_ROWS", "5200000"))
     if not pathlib.Path(BINARY).is_file():
         raise SystemExit(f"bench: {BINARY} is not there")
-    work, report, server = pathlib.Path(tempfile.mkdtemp(prefix="binlake-bench.")), Report(), None
+    work, report, server, broker = pathlib.Path(tempfile.mkdtemp(prefix="binlake-bench.")), Report(), None, None
     try:
-        server = Server(work)
+        server, broker = Server(work), kafka.Broker(work)
         server.sql((HERE / "tables.sql").read_text(), database=None)
         snapshots(report, work, server, changes - changes // 5 // 1000 * 1000)
-        backlog(report, work, server, changes)
+        backlog(report, work, server, broker, changes)
+        latency(report, work, server, broker)
         large_values(report, work, server, changes)
         checks(report, work, server, changes)
         report.print()
     finally:
-        if server:
-            server.stop()
+        for started in (broker, server):
+            if started:
+                started.stop()
         shutil.rmtree(work, ignore_errors=True)
 
 

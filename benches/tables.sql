@@ -19,6 +19,9 @@ CREATE TABLE w1b (
 -- Large values.
 CREATE TABLE large (id BIGINT NOT NULL PRIMARY KEY, body MEDIUMTEXT NOT NULL, bytes MEDIUMBLOB NOT NULL);
 
+-- Small rows at an even pace.
+CREATE TABLE tick (id BIGINT NOT NULL PRIMARY KEY, made_at DATETIME(6) NOT NULL, note VARCHAR(100) NOT NULL);
+
 DELIMITER //
 
 -- Rows [base, base + n) of W1, a thousand at a time.
@@ -78,6 +81,24 @@ BEGIN
     INSERT INTO large
       SELECT at, body, UNHEX(body)
       FROM (SELECT GROUP_CONCAT(SHA2(CONCAT(at, '/', a.d, b.d, e.d), 512) SEPARATOR '') AS body FROM digits a, digits b, digits e) AS made;
+    SET at = at + 1;
+  END WHILE;
+END//
+
+-- n transactions of one row, `rate` a second, each with the time of its making (UTC).
+CREATE PROCEDURE tick(base BIGINT, n BIGINT, rate BIGINT)
+BEGIN
+  DECLARE at BIGINT DEFAULT 0;
+  DECLARE early DOUBLE;
+  DECLARE start DATETIME(6);
+  SET SESSION time_zone = '+00:00';
+  SET start = SYSDATE(6);
+  WHILE at < n DO
+    SET early = at / rate - TIMESTAMPDIFF(MICROSECOND, start, SYSDATE(6)) / 1e6;
+    IF early > 0 THEN
+      DO SLEEP(early);
+    END IF;
+    INSERT INTO tick VALUES (base + at, SYSDATE(6), 'a row of about one hundred bytes, as transactions of an application make them all day');
     SET at = at + 1;
   END WHILE;
 END//

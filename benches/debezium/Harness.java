@@ -1,8 +1,9 @@
-// Debezium's embedded engine with a consumer that only counts: the peer of `make bench`.
+// Debezium's embedded engine with a consumer that only counts, or writes to Kafka: the peer of `make bench`.
 //
 //   java -cp … Harness.java PROPERTIES FORMAT RECORDS
 //
-// FORMAT is `json` or `connect`. It ends behind RECORDS records and prints one line of JSON: records, seconds and CPU seconds of this
+// FORMAT is `json`, `connect`, or `kafka`: JSON that is written to the brokers at `producer.bootstrap.servers` of PROPERTIES, a batch at a
+// time and acknowledged before the next, as Debezium Server does. It ends behind RECORDS records and prints one line of JSON: records, seconds and CPU seconds of this
 // process from the first record to the last (the JVM's start and the connector's are left out), and its peak memory. With SHOW_RECORD in
 // its environment it also prints each record to its error output, key and value in a line.
 
@@ -23,6 +24,9 @@ import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class Harness {
     static final CountDownLatch done = new CountDownLatch(1);
@@ -30,6 +34,7 @@ public class Harness {
     static final PrintStream shown = System.getenv("SHOW_RECORD") == null ? null
         : new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8);
     static volatile String failure;
+    static KafkaProducer<byte[], byte[]> producer;
     static String tables;
     static long wanted, records, bytes, firstNanos, lastNanos, firstCpu, lastCpu;
 
@@ -48,9 +53,15 @@ public class Harness {
                 }
                 records++;
                 if (event.value() instanceof String text) bytes += text.length();
+                if (producer != null) send(event.destination(), (String) event.key(), (String) event.value());
                 if (shown != null) shown.println(event.key() + " " + event.value());
             }
-            committer.markProcessed(event);
+            if (producer == null) committer.markProcessed(event);
+        }
+        if (producer != null) {
+            producer.flush();
+            if (failure != null) throw new InterruptedException(failure);
+            for (ChangeEvent<T, T> event : batch) committer.markProcessed(event);
         }
         committer.markBatchFinished();
         if (records >= wanted && done.getCount() > 0) {
@@ -60,6 +71,28 @@ public class Harness {
         }
     }
 
+    static void send(String topic, String key, String value) {
+        byte[] keyBytes = key == null ? null : key.getBytes(StandardCharsets.UTF_8);
+        producer.send(new ProducerRecord<>(topic, keyBytes, value == null ? null : value.getBytes(StandardCharsets.UTF_8)), (at, error) -> {
+            if (error != null) {
+                failure = "a record was not acknowledged: " + error;
+                done.countDown();
+            }
+        });
+    }
+
+    static KafkaProducer<byte[], byte[]> producer(String brokers) {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", brokers);
+        settings.put("acks", "all");
+        settings.put("enable.idempotence", "true");
+        settings.put("compression.type", "lz4");
+        settings.put("batch.size", "1000000");
+        settings.put("linger.ms", "5");
+        settings.put("buffer.memory", "134217728");
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
     public static void main(String[] arguments) throws Exception {
         Properties properties = new Properties();
         try (FileReader reader = new FileReader(arguments[0])) {
@@ -67,6 +100,7 @@ public class Harness {
         }
         tables = properties.getProperty("topic.prefix") + ".";
         wanted = Long.parseLong(arguments[2]);
+        if (arguments[1].equals("kafka")) producer = producer(properties.getProperty("producer.bootstrap.servers"));
         DebeziumEngine.CompletionCallback ended = (success, message, error) -> {
             if (!success) {
                 failure = message + (error == null ? "" : ": " + error);

@@ -9,12 +9,10 @@ use super::failure::{error_code, is_fenced, text};
 use super::headers::HeaderWriter;
 use super::reports::{Report, Reports};
 use super::sending::{Ends, Failed, Sending, failed, is_delete};
-use super::settings::KafkaSettings;
+use super::settings::{self, KafkaSettings};
 use super::voice::Seldom;
 use crate::changelog::AppendBatch;
 
-/// Reports are served after so many records.
-const SERVE_EVERY: usize = 1000;
 /// A record that is not acknowledged for so long is told of.
 const STALL: Duration = Duration::from_secs(10);
 /// One try to begin or to commit a transaction.
@@ -97,43 +95,48 @@ impl Client {
 
     fn send_all(&mut self, batches: &[AppendBatch], given_up: &dyn Fn() -> bool) -> Result<Vec<Ends>, Failed> {
         let mut sending = Sending::new(batches);
-        let mut handed_over = 0_usize;
-        for (number, batch) in batches.iter().enumerate() {
-            for record in 0..batch.records.len() {
-                self.hand_over(&mut sending, batch, (number, record))?;
-                handed_over += 1;
-                if handed_over.is_multiple_of(SERVE_EVERY) {
-                    self.serve(&mut sending)?;
+        loop {
+            while sending.pending_bytes() < self.in_flight_bytes {
+                let Some(portion) = sending.portion(self.portion_bytes()) else { break };
+                for number in portion {
+                    self.hand_over(&mut sending, batches, number)?;
                 }
-                if sending.pending_bytes() > self.in_flight_bytes {
-                    let half = self.in_flight_bytes / 2;
-                    self.wait(&mut sending, given_up, &|sending| sending.pending_bytes() <= half)?;
-                }
+                self.serve(&mut sending)?;
             }
+            if sending.is_done() && !sending.is_ready() {
+                return Ok(sending.into_ends());
+            }
+            let room = self.in_flight_bytes;
+            self.wait(&mut sending, given_up, &|sending| sending.is_ready() && sending.pending_bytes() < room || sending.is_done())?;
         }
-        self.wait(&mut sending, given_up, &|sending| sending.is_done())?;
-        Ok(sending.into_ends())
+    }
+
+    /// What goes as one request: a little less than the client puts into one.
+    fn portion_bytes(&self) -> usize {
+        let bytes = self.sizes.batch_bytes.min(settings::REQUEST_BYTES);
+        usize::try_from(bytes - bytes / 16).unwrap_or(usize::MAX)
     }
 
     /// Hands a record over, and behind a delete one without a value where that is wanted.
-    fn hand_over(&mut self, sending: &mut Sending<'_>, batch: &AppendBatch, (number, at): (usize, usize)) -> Result<(), Failed> {
-        let record = &batch.records[at];
+    fn hand_over(&mut self, sending: &mut Sending<'_>, batches: &[AppendBatch], number: usize) -> Result<(), Failed> {
+        let (nth, at) = sending.record(number);
+        let (batch, record) = (&batches[nth], &batches[nth].records[at]);
         let key = batch.bytes.get(record.key.clone()).unwrap_or_default();
         let value = batch.bytes.get(record.value.clone()).unwrap_or_default();
-        let partition = i32::try_from(record.partition).map_err(|_| Failed::Missing { batch: number })?;
-        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&batch.topic, sending.sent(number, at, false))
+        let partition = i32::try_from(record.partition).map_err(|_| Failed::Missing { batch: nth })?;
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&batch.topic, sending.sent(number, false))
             .partition(partition)
             .headers(self.headers.write(record, batch.term));
         // Without bytes there is none: that is what an empty one reads back as.
         message.key = Some(key).filter(|key| !key.is_empty());
         message.payload = Some(value).filter(|value| !value.is_empty());
-        self.producer.send(message).map_err(|(error, _)| self.refused(number, at, &error))?;
+        self.producer.send(message).map_err(|(error, _)| self.refused(nth, at, &error))?;
         if self.tombstones && !key.is_empty() && is_delete(value) {
-            let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&batch.topic, sending.sent(number, at, true))
+            let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&batch.topic, sending.sent(number, true))
                 .partition(partition)
                 .headers(self.headers.tombstone(record));
             message.key = Some(key);
-            self.producer.send(message).map_err(|(error, _)| self.refused(number, at, &error))?;
+            self.producer.send(message).map_err(|(error, _)| self.refused(nth, at, &error))?;
         }
         Ok(())
     }
@@ -163,7 +166,9 @@ impl Client {
             }
             self.tell_of_stall(sending);
             // What waits to fill a batch goes now. It says that not all has been acknowledged yet: that is known.
-            drop(self.producer.flush(Duration::ZERO));
+            if sleep < SLEEP.1 {
+                drop(self.producer.flush(Duration::ZERO));
+            }
             std::thread::sleep(sleep);
             sleep = (sleep * 2).min(SLEEP.1);
         }

@@ -2,6 +2,8 @@
 //!
 //! An append has failed when any record of it has: what became of the others is not asked. Whoever goes on reads the topics' tails.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -37,41 +39,93 @@ pub(super) type Ends = Vec<(u32, LogOffset)>;
 /// Bit of a number that is not a record's but that of the record without a value behind it.
 const TOMBSTONE: usize = 1 << (usize::BITS - 1);
 
-/// Counts the records of an append.
+/// Counts the records of an append, and says which go next.
+///
+/// Each partition's records go in portions, the next when all of the one before is acknowledged. The idempotent client has one request a
+/// partition on its way whatever it is given, and asks again and again whether the next may go as long as it has one: a core, for nothing
+/// (librdkafka 2.12, rd_kafka_toppar_producer_serve).
 pub(super) struct Sending<'b> {
     batches: &'b [AppendBatch],
-    /// The number of each batch's first record.
-    firsts: Vec<usize>,
+    lanes: Vec<Lane>,
+    /// Lanes whose next portion may go.
+    ready: Vec<usize>,
     ends: Vec<Ends>,
-    /// Records that are on their way, of each batch.
-    pending: Vec<usize>,
-    /// Their bytes.
+    /// Bytes that are on their way.
     pending_bytes: usize,
+    pending: usize,
     progressed: Instant,
+}
+
+/// The records of one partition.
+struct Lane {
+    /// The number of the first.
+    first: usize,
+    /// Batch and record of each.
+    records: Vec<(u32, u32)>,
+    next: usize,
+    /// How many are on their way.
+    pending: usize,
 }
 
 impl<'b> Sending<'b> {
     pub(super) fn new(batches: &'b [AppendBatch]) -> Self {
-        let mut next = 0;
-        let first = |batch: &AppendBatch| {
-            next += batch.records.len();
-            next - batch.records.len()
+        let mut by_partition: BTreeMap<(&str, u32), Vec<(u32, u32)>> = BTreeMap::new();
+        for (number, batch) in batches.iter().enumerate() {
+            let mut lane = (None, &mut Vec::new());
+            for (at, record) in batch.records.iter().enumerate() {
+                if lane.0 != Some(record.partition) {
+                    lane = (Some(record.partition), by_partition.entry((&batch.topic, record.partition)).or_default());
+                }
+                lane.1.push((number as u32, at as u32));
+            }
+        }
+        let mut first = 0;
+        let lane = |records: Vec<(u32, u32)>| {
+            first += records.len();
+            Lane { first: first - records.len(), records, next: 0, pending: 0 }
         };
+        let lanes: Vec<Lane> = by_partition.into_values().map(lane).collect();
         Self {
             batches,
-            firsts: batches.iter().map(first).collect(),
+            ready: (0..lanes.len()).rev().collect(),
+            lanes,
             ends: vec![Ends::new(); batches.len()],
-            pending: vec![0; batches.len()],
             pending_bytes: 0,
+            pending: 0,
             progressed: Instant::now(),
         }
     }
 
+    /// Takes the next portion out: the numbers of its records, of which the first may be larger than a portion.
+    pub(super) fn portion(&mut self, bytes_max: usize) -> Option<Range<usize>> {
+        let at = self.ready.pop()?;
+        let lane = &self.lanes[at];
+        let (begin, mut end, mut bytes) = (lane.next, lane.next, 0);
+        while let Some((batch, record)) = lane.records.get(end) {
+            bytes += self.bytes(*batch as usize, *record as usize);
+            if bytes > bytes_max && end > begin {
+                break;
+            }
+            end += 1;
+        }
+        let lane = &mut self.lanes[at];
+        lane.next = end;
+        Some(lane.first + begin..lane.first + end)
+    }
+
+    /// The batch and the record of a number.
+    pub(super) fn record(&self, number: usize) -> (usize, usize) {
+        let lane = &self.lanes[self.lane(number)];
+        let (batch, record) = lane.records[number - lane.first];
+        (batch as usize, record as usize)
+    }
+
     /// A record, or the one without a value behind it, is on its way; the number to send it under.
-    pub(super) fn sent(&mut self, batch: usize, record: usize, tombstone: bool) -> usize {
-        self.pending[batch] += 1;
+    pub(super) fn sent(&mut self, number: usize, tombstone: bool) -> usize {
+        let (at, (batch, record)) = (self.lane(number), self.record(number));
+        self.lanes[at].pending += 1;
+        self.pending += 1;
         self.pending_bytes += self.bytes(batch, record);
-        let number = self.firsts[batch] + record;
         if tombstone { number | TOMBSTONE } else { number }
     }
 
@@ -81,15 +135,19 @@ impl<'b> Sending<'b> {
     /// When it is about a failure.
     pub(super) fn reported(&mut self, report: Report) -> Result<(), Failed> {
         let number = report.number & !TOMBSTONE;
-        let batch = self.firsts.partition_point(|first| *first <= number).saturating_sub(1);
-        // Of batches without records several begin at one number: the last of them is the one with records.
-        let record = number - self.firsts[batch];
+        let (at, (batch, record)) = (self.lane(number), self.record(number));
         let offset = match report.outcome {
             Ok(offset) => offset,
             Err(code) => return Err(failed(batch, record, code)),
         };
-        self.pending[batch] -= 1;
-        self.pending_bytes -= self.bytes(batch, record);
+        let bytes = self.bytes(batch, record);
+        let lane = &mut self.lanes[at];
+        lane.pending -= 1;
+        if lane.pending == 0 && lane.next < lane.records.len() {
+            self.ready.push(at);
+        }
+        self.pending -= 1;
+        self.pending_bytes -= bytes;
         self.progressed = Instant::now();
         let (partition, behind) = (self.batches[batch].records[record].partition, LogOffset(offset.0 + 1));
         match self.ends[batch].iter_mut().find(|(known, _)| *known == partition) {
@@ -99,25 +157,35 @@ impl<'b> Sending<'b> {
         Ok(())
     }
 
+    /// Whether a portion may go.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Bytes on their way.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
 
-    /// Whether all that was sent is acknowledged.
+    /// Whether all is acknowledged that was sent.
     pub(super) fn is_done(&self) -> bool {
-        self.pending.iter().all(|pending| *pending == 0)
+        self.pending == 0
     }
 
     /// Since when nothing has been acknowledged although something is on its way, with the first such topic.
     pub(super) fn stalled(&self) -> Option<(&'b str, Duration)> {
-        let batch = self.pending.iter().position(|pending| *pending > 0)?;
-        Some((self.batches.get(batch)?.topic.as_str(), self.progressed.elapsed()))
+        let lane = self.lanes.iter().find(|lane| lane.pending > 0)?;
+        let (batch, _) = lane.records.first()?;
+        Some((self.batches.get(*batch as usize)?.topic.as_str(), self.progressed.elapsed()))
     }
 
     /// What is acknowledged, of each batch.
     pub(super) fn into_ends(self) -> Vec<Ends> {
         self.ends
+    }
+
+    fn lane(&self, number: usize) -> usize {
+        self.lanes.partition_point(|lane| lane.first <= number).saturating_sub(1)
     }
 
     fn bytes(&self, batch: usize, record: usize) -> usize {
@@ -152,20 +220,49 @@ mod tests {
         Report { number, outcome: Ok(LogOffset(offset)) }
     }
 
+    /// Sends a portion.
+    fn sent(sending: &mut Sending<'_>, bytes_max: usize) -> Vec<usize> {
+        let portion = sending.portion(bytes_max).into_iter().flatten();
+        portion.map(|number| sending.sent(number, false)).collect()
+    }
+
     #[test]
     fn an_append_is_done_when_every_record_is_acknowledged() {
         let (mut first, mut second) = (Feed::new("t", 1), Feed::new("u", 0));
         let batches = [first.batch(1, 0, 0), first.batch(1, 2, 5), second.batch(1, 1, 5), first.batch(1, 0, 0)];
         let mut sending = Sending::new(&batches);
-        assert!(sending.is_done());
-        let numbers = [sending.sent(1, 0, false), sending.sent(1, 1, false), sending.sent(2, 0, false), sending.sent(2, 0, true)];
+        assert!(sending.is_done() && sending.is_ready());
+        let mut numbers = sent(&mut sending, 1 << 20);
         assert_eq!(sending.stalled().map(|(topic, _)| topic), Some("t"));
+        numbers.extend(sent(&mut sending, 1 << 20));
+        numbers.push(sending.sent(numbers[2], true));
         for (number, offset) in numbers.into_iter().zip([7, 9, 3, 4]) {
             assert!(!sending.is_done() && sending.pending_bytes() > 0);
             sending.reported(report(number, offset)).unwrap();
         }
-        assert!(sending.is_done() && sending.pending_bytes() == 0);
+        assert!(sending.is_done() && !sending.is_ready() && sending.pending_bytes() == 0);
         assert_eq!(sending.into_ends(), [vec![], vec![(1, LogOffset(10))], vec![(0, LogOffset(5))], vec![]]);
+    }
+
+    #[test]
+    fn a_partitions_next_portion_goes_when_the_one_before_is_acknowledged() {
+        let mut feed = Feed::new("t", 0);
+        // Of one topic, behind each other: one partition's order is that of the call.
+        let batches = [feed.batch(1, 2, 500), feed.batch(1, 2, 500)];
+        let mut sending = Sending::new(&batches);
+        let mut order = Vec::new();
+        while sending.is_ready() {
+            let numbers = sent(&mut sending, 1500);
+            assert!(!sending.is_ready() && sending.portion(1500).is_none(), "the one before is on its way");
+            assert!(!numbers.is_empty() && numbers.len() < 4);
+            for number in numbers {
+                order.push(sending.record(number));
+                assert!(!sending.is_ready());
+                sending.reported(report(number, number as u64)).unwrap();
+            }
+        }
+        assert_eq!(order, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+        assert!(sending.is_done());
     }
 
     #[test]
@@ -173,7 +270,7 @@ mod tests {
         let mut feed = Feed::new("t", 0);
         let batches = [feed.batch(1, 2, 5), feed.batch(1, 2, 5)];
         let mut sending = Sending::new(&batches);
-        let number = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(batch, record)| sending.sent(batch, record, false))[3];
+        let number = sent(&mut sending, 1 << 20)[3];
         let mut ends_in = |code| sending.reported(Report { number, outcome: Err(code) }).unwrap_err();
         assert_eq!(ends_in(RDKafkaErrorCode::MessageSizeTooLarge), Failed::TooLarge { batch: 1, record: 1 });
         assert_eq!(ends_in(RDKafkaErrorCode::UnknownTopicOrPartition), Failed::Missing { batch: 1 });

@@ -60,6 +60,9 @@ impl fmt::Debug for Properties {
     }
 }
 
+/// Bytes of one partition's records that go together, before compression.
+pub(super) const REQUEST_BYTES: u64 = 1_000_000;
+
 /// Defaults of ours that a property may replace, with other names of the same property.
 const COMMON: &[(&str, &str, &str)] = &[
     ("client.id", "", "binlake"),
@@ -118,7 +121,7 @@ impl KafkaSettings {
             .set("queue.buffering.max.kbytes", "2147483647");
         config.set("message.max.bytes", record_bytes.clamp(1_000, 1_000_000_000).to_string());
         if !self.properties.0.contains_key("batch.size") {
-            config.set("batch.size", batch_bytes.clamp(1, 1_000_000).to_string());
+            config.set("batch.size", batch_bytes.clamp(1, REQUEST_BYTES).to_string());
         }
         if self.transactions {
             config.set("transactional.id", self.transactional_id());
