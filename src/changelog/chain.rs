@@ -218,6 +218,25 @@ impl TailScan {
     }
 }
 
+/// Where the records stand that were linked so far, until the log says what offsets they got: more may be linked meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linked {
+    ends: Vec<(LogPlace, Option<ChangePosition>)>,
+    term: Term,
+}
+
+impl Linked {
+    /// The places behind them, when the log has them up to these offsets (in those partitions that got any).
+    pub fn places(&self, acknowledged: &[Option<LogOffset>]) -> Vec<LogPlace> {
+        let acknowledged = acknowledged.iter().copied().chain(std::iter::repeat(None));
+        let place = |((place, last), offset): (&(LogPlace, Option<ChangePosition>), Option<LogOffset>)| match offset {
+            Some(offset) => LogPlace { offset, last: *last, term: self.term },
+            None => *place,
+        };
+        self.ends.iter().zip(acknowledged).map(place).collect()
+    }
+}
+
 /// The end of every partition of a topic, from which a tailer goes on, and the places of what has passed.
 ///
 /// A place counts exactly the records of the transactions that have passed. The log's own end may lie further on: what a predecessor
@@ -285,11 +304,16 @@ impl Links {
         Some(Link::Append { previous: end.last.replace(position) })
     }
 
-    /// All that was linked so far is in the log, under this term, up to these offsets.
-    pub fn acknowledged(&mut self, ends: &[Option<LogOffset>], term: Term) {
-        for (end, offset) in self.ends.iter_mut().zip(ends) {
-            if let Some(offset) = *offset {
-                end.place = LogPlace { offset, last: end.last, term };
+    /// What was linked so far, to be appended under this term.
+    pub fn linked(&self, term: Term) -> Linked {
+        Linked { ends: self.ends.iter().map(|end| (end.place, end.last)).collect(), term }
+    }
+
+    /// What was linked up to there is in the log up to these offsets; where a partition got none, its place may have moved since.
+    pub fn acknowledged(&mut self, linked: &Linked, offsets: &[Option<LogOffset>]) {
+        for ((end, place), offset) in self.ends.iter_mut().zip(linked.places(offsets)).zip(offsets) {
+            if offset.is_some() {
+                end.place = place;
             }
         }
     }
@@ -447,9 +471,13 @@ mod tests {
         assert_eq!(links.link(0, at(6)), Some(Link::Present));
         assert_eq!(links.places(), [LogPlace { offset: LogOffset(11), ..behind(6, 2) }]);
         assert_eq!(links.link(0, at(7)), Some(Link::Append { previous: Some(at(6)) }));
+        let linked = links.linked(Term(3));
+        assert_eq!(links.link(0, at(8)), Some(Link::Append { previous: Some(at(7)) }));
         assert_eq!(links.places()[0].offset, LogOffset(11), "not before it is acknowledged");
-        links.acknowledged(&[Some(LogOffset(15))], Term(3));
-        assert_eq!(links.places(), [LogPlace { offset: LogOffset(15), ..behind(7, 3) }]);
+        assert_eq!(linked.places(&[Some(LogOffset(15))]), [LogPlace { offset: LogOffset(15), ..behind(7, 3) }]);
+        assert_eq!(linked.places(&[None]), links.places());
+        links.acknowledged(&linked, &[Some(LogOffset(15))]);
+        assert_eq!(links.places(), [LogPlace { offset: LogOffset(15), ..behind(7, 3) }], "not that of the one behind it");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, LogOffset, LogPlace, Operation, TableSchema, Term};
-use crate::changelog::chain::Links;
+use crate::changelog::chain::{Linked, Links};
 use crate::changelog::codec::{Encoder, TransactionInfo};
 use crate::changelog::{self, AppendBatch, AppendRecord, PartitionTail};
 use crate::source::TransactionBody;
@@ -62,18 +62,24 @@ impl RecordFlow {
         self.links.places()
     }
 
-    /// The topic's places, if they have moved since they were last asked for.
-    pub(super) fn moved(&mut self) -> Option<(String, Vec<LogPlace>)> {
-        if self.links.stand_at(&self.saved) {
-            return None;
-        }
-        self.saved = self.links.places();
-        Some((self.batch.topic.clone(), self.saved.clone()))
+    /// Whether the topic's places have moved since they were last saved.
+    pub(super) fn has_moved(&self) -> bool {
+        !self.links.stand_at(&self.saved)
     }
 
-    /// All that was taken so far is in the log, up to these offsets.
-    pub(super) fn acknowledged(&mut self, ends: &[Option<LogOffset>]) {
-        self.links.acknowledged(ends, self.batch.term);
+    /// Where the topic stands with all that was taken so far.
+    pub(super) fn linked(&self) -> Linked {
+        self.links.linked(self.batch.term)
+    }
+
+    /// What was taken up to there is in the log, up to these offsets.
+    pub(super) fn acknowledged(&mut self, linked: &Linked, ends: &[Option<LogOffset>]) {
+        self.links.acknowledged(linked, ends);
+    }
+
+    /// These places are saved.
+    pub(super) fn saved(&mut self, places: Vec<LogPlace>) {
+        self.saved = places;
     }
 
     /// Bytes waiting to be appended.
@@ -97,8 +103,24 @@ impl RecordFlow {
         std::mem::replace(&mut self.batch, next)
     }
 
+    /// Encodes row changes of the current part until `bytes_max` wait to be appended; false when there is none left.
+    pub(super) fn rows(
+        &mut self,
+        body: &mut dyn TransactionBody,
+        operation: Operation,
+        at: &TransactionInfo<'_>,
+        bytes_max: usize,
+    ) -> Result<bool> {
+        while self.row(body, operation, at)? {
+            if self.bytes() >= bytes_max {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Encodes the next row change of the current part; false when there is none left.
-    pub(super) fn row(&mut self, body: &mut dyn TransactionBody, operation: Operation, at: &TransactionInfo<'_>) -> Result<bool> {
+    fn row(&mut self, body: &mut dyn TransactionBody, operation: Operation, at: &TransactionInfo<'_>) -> Result<bool> {
         self.encoder.start(operation);
         if !body.next_row(&mut self.encoder)? {
             return Ok(false);

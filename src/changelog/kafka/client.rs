@@ -107,7 +107,9 @@ impl Client {
                 return Ok(sending.into_ends());
             }
             let room = self.in_flight_bytes;
-            self.wait(&mut sending, given_up, &|sending| sending.is_ready() && sending.pending_bytes() < room || sending.is_done())?;
+            self.wait(&mut sending, given_up, &|sending| {
+                sending.is_ready() && sending.pending_bytes() < room || sending.is_done()
+            })?;
         }
     }
 

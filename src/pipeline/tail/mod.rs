@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -19,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogPlace, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
-use crate::changelog::{self, Acknowledged, AppendBatch, PartitionTail, Unpublished};
+use crate::changelog::{PartitionTail, Unpublished};
 use crate::metadata::{CaptureState, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
-use crate::trial::{Mistake, at, planted, point};
 
+mod flush;
 mod recapture;
+
+use flush::InFlight;
 
 use super::board::SharedBoard;
 use super::record_flow::RecordFlow;
@@ -33,8 +34,6 @@ use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, target
 /// Items that have come are taken one behind the other before the tailer looks up: asking everybody else costs as much as a small
 /// transaction.
 const ITEMS_AT_ONCE: usize = 32;
-/// Between two lines about the same wait.
-const SAID_EVERY: Duration = Duration::from_secs(30);
 
 /// Limits of a tailer.
 #[derive(Debug, Clone)]
@@ -77,7 +76,9 @@ pub struct Tail {
     prepared: Option<(Instant, source::PreparedNow)>,
     saved: Cut,
     saved_at: Instant,
-    buffered_since: Option<Instant>,
+    /// When what waits is appended at the latest.
+    flush_at: Option<Instant>,
+    in_flight: Option<InFlight>,
     source_time_us: i64,
     /// The server has shown all that an earlier one had sent: writers commit.
     settled: bool,
@@ -91,11 +92,12 @@ pub async fn run(mut tail: Tail, cancel: CancellationToken) -> Result<()> {
     let all = tail.ledger.all().await.iter().map(|state| TableKey::of(state)).collect();
     tail.recapture(&all).await?;
     loop {
-        let deadline = tail.buffered_since.map(|since| since + tail.settings.flush_after);
+        let deadline = tail.flush_at.filter(|_| tail.in_flight.is_none());
         tokio::select! {
             // The stream comes last: one that always has something must keep nobody waiting.
             biased;
-            () = cancel.cancelled() => return tail.flush(&cancel).await,
+            () = cancel.cancelled() => return tail.flush_all(&cancel).await,
+            landed = flush::landing(&mut tail.in_flight) => tail.landed(landed?).await,
             () = tables.changed() => tail.recapture(&tables.take()).await?,
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => tail.flush(&cancel).await?,
             item = tail.stream.next() => {
@@ -164,7 +166,8 @@ impl Tail {
             described: BTreeMap::new(),
             prepared: None,
             saved_at: Instant::now(),
-            buffered_since: None,
+            flush_at: None,
+            in_flight: None,
             source_time_us,
             settled: checkpoint.unseen.is_none(),
             unpublished,
@@ -191,20 +194,20 @@ impl Tail {
             StreamItem::Transaction(transaction) => {
                 self.source_time_us = self.source_time_us.max(transaction.committed_us);
                 self.transaction(transaction, cancel).await?;
-                self.buffered_since.get_or_insert_with(Instant::now);
+                self.flush_by(Instant::now() + self.settings.flush_after);
                 if self.buffered_bytes() >= self.settings.batch_bytes {
                     self.flush(cancel).await?;
                 }
             }
             StreamItem::Progress { committed_us, idle } => {
                 self.source_time_us = self.source_time_us.max(committed_us.unwrap_or(0));
-                let moved = self.stream.checkpoint().position != self.saved;
+                let moved = self.stream.checkpoint().position != self.flushed();
                 let due = self.saved_at.elapsed() >= self.settings.progress_every;
-                if (self.buffered_since.is_some() && idle) || (moved && due) {
-                    self.flush(cancel).await?;
-                } else if moved {
+                if (self.flush_at.is_some() && idle) || (moved && due) {
+                    self.flush_by(Instant::now());
+                } else if moved && self.flush_at.is_none() {
                     // Saved with the next flush, at the latest when the wait ends.
-                    self.buffered_since.get_or_insert_with(|| Instant::now() + self.settings.progress_every);
+                    self.flush_by(Instant::now() + self.settings.progress_every + self.settings.flush_after);
                 }
             }
         }
@@ -217,13 +220,10 @@ impl Tail {
             if ended.contains(part_table(&part)) || !self.open_flow(part_table(&part)).await? {
                 continue;
             }
-            // Out of the map while its rows pass: no look-up per row, and its name is not copied.
-            let Some((table, mut flow)) = self.flows.remove_entry(part_table(&part)) else { continue };
-            let outcome = self.part(&mut flow, part, &mut transaction, cancel).await;
-            match outcome {
-                Ok(()) => drop(self.flows.insert(table, flow)),
+            let table = part_table(&part).clone();
+            match self.part(part, &mut transaction, cancel).await? {
+                Ok(()) => {}
                 Err(error) if matches!(error.remedy(), Remedy::Park(_)) => {
-                    self.flows.insert(table.clone(), flow);
                     self.end_capture(&table, Cut(transaction.start), error).await?;
                     ended.push(table);
                 }
@@ -233,37 +233,36 @@ impl Tail {
         Ok(())
     }
 
-    async fn part(
-        &mut self,
-        flow: &mut RecordFlow,
-        part: Part,
-        transaction: &mut Transaction,
-        cancel: &CancellationToken,
-    ) -> Result<()> {
+    /// Takes a part of one table. What goes wrong with the table is told from what goes wrong with the log, where other tables' records
+    /// are on their way.
+    async fn part(&mut self, part: Part, transaction: &mut Transaction, cancel: &CancellationToken) -> Result<Result<()>> {
         let at = TransactionInfo {
             start: transaction.start,
             file_name: &transaction.file_name,
             gtid: transaction.gtid.as_deref(),
             committed_us: transaction.committed_us,
         };
-        match part {
-            Part::Rows { operation, .. } => {
-                while flow.row(transaction.body.as_mut(), operation, &at)? {
+        let (table, statement) = match part {
+            Part::Rows { table, operation, .. } => loop {
+                // A look-up per batch, not per row.
+                let Some(flow) = self.flows.get_mut(&table) else { return Ok(Ok(())) };
+                match flow.rows(transaction.body.as_mut(), operation, &at, self.settings.batch_bytes) {
                     // A transaction of any size passes: what is encoded is appended as it comes, `published` stays before it.
-                    if flow.bytes() >= self.settings.batch_bytes {
-                        let acknowledged = self.append(vec![flow.take()], cancel).await?;
-                        acknowledged.iter().for_each(|topic| flow.acknowledged(&topic.ends));
-                    }
+                    Ok(true) => self.append_ahead(&table, cancel).await?,
+                    outcome => return Ok(outcome.map(drop)),
                 }
-                Ok(())
-            }
-            Part::Truncate { statement, .. } => flow.statement(Operation::Truncate, &statement, &at),
-            Part::Schema { statement, problem, table } => {
-                flow.statement(Operation::Schema, &statement, &at)?;
-                Err(unusable(table, problem))
-            }
-            Part::Unusable { table, problem } => Err(unusable(table, problem)),
-        }
+            },
+            Part::Truncate { table, statement, .. } => (table, (Operation::Truncate, statement, None)),
+            Part::Schema { table, statement, problem } => (table, (Operation::Schema, statement, Some(problem))),
+            Part::Unusable { table, problem } => return Ok(Err(unusable(table, problem))),
+        };
+        let Some(flow) = self.flows.get_mut(&table) else { return Ok(Ok(())) };
+        let (operation, statement, problem) = statement;
+        let outcome = flow.statement(operation, &statement, &at);
+        Ok(match problem {
+            Some(problem) => outcome.and_then(|()| Err(unusable(table, problem))),
+            None => outcome,
+        })
     }
 
     /// Makes sure that the table has a flow that goes on behind its topic; false where the table is no longer captured.
@@ -291,7 +290,7 @@ impl Tail {
             return Ok(false);
         }
         // Of a predecessor that had begun with the transaction at hand.
-        self.unpublished.add(self.bytes_behind(&state.topic, &places).await?);
+        self.unpublished.add(flush::bytes_behind(&self.rooms, &state.topic, &places).await?);
         let record_bytes_max = self.rooms.changelog.record_bytes_max(&state.topic);
         let source = self.ledger.source_name();
         let flow = RecordFlow::new(source, schema, &state.topic, self.term, (&tails, &places), record_bytes_max);
@@ -313,12 +312,6 @@ impl Tail {
         ))
     }
 
-    /// The bytes that a topic holds behind places.
-    async fn bytes_behind(&self, topic: &str, places: &[LogPlace]) -> changelog::Result<u64> {
-        let first = places.first().map(|place| place.offset).unwrap_or_default();
-        self.rooms.changelog.bytes_from(topic, first).await
-    }
-
     /// Parks a table on the capture side, durably, before anything of the transaction is published.
     async fn end_capture(&mut self, table: &TableName, until: Cut, error: Error) -> Result<()> {
         targets::end_capture(&self.rooms, &self.ledger, table, until, error).await?;
@@ -329,119 +322,6 @@ impl Tail {
 
     fn buffered_bytes(&self) -> usize {
         self.flows.values().map(RecordFlow::bytes).sum()
-    }
-
-    async fn append_all(&mut self, cancel: &CancellationToken) -> Result<()> {
-        let batches: Vec<AppendBatch> = self.flows.values_mut().filter(|flow| flow.records() > 0).map(RecordFlow::take).collect();
-        for topic in self.append(batches, cancel).await? {
-            let flow = self.flows.values_mut().find(|flow| flow.topic() == topic.topic);
-            flow.into_iter().for_each(|flow| flow.acknowledged(&topic.ends));
-        }
-        Ok(())
-    }
-
-    /// Appends, waiting while the change log is full: that wait is the back-pressure that reaches up to the binlog reader.
-    async fn append(&mut self, batches: Vec<AppendBatch>, cancel: &CancellationToken) -> Result<Vec<Acknowledged>> {
-        if batches.is_empty() {
-            return Ok(Vec::new());
-        }
-        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
-        let batches = Arc::new(batches);
-        let (mut said, mut counted): (Option<Instant>, bool) = (None, false);
-        let acknowledged = loop {
-            match self.rooms.changelog.append_unpublished(&batches, &self.unpublished).await {
-                // Behind the first wait: a writer mostly makes room in it, and this asks for every table.
-                Err(changelog::Error::Full { .. }) if said.is_some() && !counted => {
-                    counted = true;
-                    self.count_unpublished().await?;
-                }
-                Err(error @ changelog::Error::Full { .. }) => {
-                    if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-                        tracing::warn!(source = %self.state.name, %error, "waiting for the writers");
-                        said = Some(Instant::now());
-                    }
-                    tokio::select! {
-                        biased;
-                        () = cancel.cancelled() => return Err(error.into()),
-                        () = tokio::time::sleep(self.settings.full_wait) => {}
-                    }
-                }
-                // The topic goes on otherwise than it did at this run's look: a predecessor's late records. Another look recognises them.
-                Err(error @ changelog::Error::Broken { .. }) => return Err(Error::Overtaken { reason: error.to_string() }),
-                other => break other?,
-            }
-        };
-        self.board.changes.fetch_add(records as u64, Ordering::Relaxed);
-        Ok(acknowledged)
-    }
-
-    /// Counts what lies behind the published places in all topics: a predecessor may have left most of a transaction in some that are not
-    /// open yet, and nobody can take it before the rest is in.
-    async fn count_unpublished(&self) -> Result<()> {
-        let mut bytes = 0;
-        for table in self.capture.tables.keys() {
-            let Some(state) = self.ledger.newest_of(table).await else { continue };
-            let places = self.ledger.published_places(table, &state.topic).await?;
-            match self.bytes_behind(&state.topic, &places).await {
-                Ok(found) => bytes += found,
-                Err(changelog::Error::Missing { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.unpublished.at_least(bytes);
-        Ok(())
-    }
-
-    /// Appends what waits, then saves `published`: never the other way round (promise 5).
-    async fn flush(&mut self, cancel: &CancellationToken) -> Result<()> {
-        self.buffered_since = None;
-        if !planted(Mistake::PublishedBeforeAcknowledged) {
-            self.append_all(cancel).await?;
-        }
-        if self.stream.checkpoint().position == self.saved {
-            return Ok(());
-        }
-        let moved: Vec<(String, Vec<LogPlace>)> = self.flows.values_mut().filter_map(RecordFlow::moved).collect();
-        if !moved.is_empty() {
-            point(at::ACKNOWLEDGED);
-        }
-        self.save_published(moved.clone()).await?;
-        if !moved.is_empty() {
-            point(at::PUBLISHED);
-        }
-        if planted(Mistake::PublishedBeforeAcknowledged) {
-            self.append_all(cancel).await?;
-        }
-        for (topic, _) in &moved {
-            self.board.topic_moved(topic);
-        }
-        if !self.settled && self.stream.checkpoint().unseen.is_none() {
-            self.settled = true;
-            self.unpublished.clear();
-            for state in self.ledger.all().await {
-                self.board.topic_moved(&state.topic);
-            }
-        }
-        Ok(())
-    }
-
-    /// Saves the stream's place with the ends of the topics that moved, in one transaction.
-    async fn save_published(&mut self, ends: Vec<(String, Vec<LogPlace>)>) -> Result<()> {
-        let checkpoint = self.stream.checkpoint();
-        let published = Published {
-            position: checkpoint.position,
-            file_name: checkpoint.file_name.clone(),
-            source_time_us: self.source_time_us,
-        };
-        let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
-        self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
-        if self.settled {
-            self.unpublished.clear();
-        }
-        self.saved = checkpoint.position;
-        self.saved_at = Instant::now();
-        self.board.published_moved();
-        Ok(())
     }
 }
 

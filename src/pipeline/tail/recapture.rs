@@ -33,7 +33,7 @@ impl Tail {
     /// At a transaction boundary: of the tables that changed, those that want to be captured get their `since`, and the stream gets
     /// the list of today.
     pub(super) async fn recapture(&mut self, changed: &BTreeSet<TableKey>) -> Result<()> {
-        self.flush(&CancellationToken::new()).await?;
+        self.flush_all(&CancellationToken::new()).await?;
         let ready = self.ready(changed).await?;
         if !ready.is_empty() {
             self.capture_tables(&ready).await?;
