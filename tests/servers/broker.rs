@@ -36,7 +36,11 @@ impl Brokers {
     /// Starts 1 or 3 nodes with settings (`KEY=VALUE`) that win over those of the script; `@PORT@` in them is the first node's, and
     /// `@CONTROLLER@` that of its controller.
     pub(crate) fn start(nodes: u16, settings: &[&str]) -> Self {
-        let directory = tempfile::Builder::new().prefix("binlake-kafka.").tempdir().unwrap().keep();
+        Self::start_in(tempfile::Builder::new().prefix("binlake-kafka.").tempdir().unwrap().keep(), nodes, settings)
+    }
+
+    /// The same in a directory that is there; node 1 has its files in `n1` of it. The directory goes with the brokers.
+    pub(crate) fn start_in(directory: PathBuf, nodes: u16, settings: &[&str]) -> Self {
         let mut keeper = Command::new("sh")
             .args(["-c", r#"trap '' INT TERM HUP; read -r _; "$1" kill "$2"; rm -rf "$2""#, "keeper"])
             .args([script(), directory.clone()])

@@ -13,14 +13,14 @@ use crate::daemon::Daemon;
 const BESIDE_MEMORY_MIB: u64 = 128;
 
 /// The most memory that the daemon has ever had, in MiB.
-fn peak_mib(daemon: &Daemon<'_>) -> u64 {
+pub(crate) fn peak_mib(daemon: &Daemon<'_>) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
 /// Fails when the daemon has ever had more than `memory_mib` and what comes beside it.
-fn assert_within(daemon: &Daemon<'_>, memory_mib: u64) {
+pub(crate) fn assert_within(daemon: &Daemon<'_>, memory_mib: u64) {
     let peak = peak_mib(daemon);
     println!("peak RSS {peak} MiB under memory: {memory_mib}MiB");
     assert!(peak <= memory_mib + BESIDE_MEMORY_MIB, "the daemon took {peak} MiB under memory: {memory_mib}MiB");

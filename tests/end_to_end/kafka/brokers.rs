@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::hall::{self, Hall};
+use crate::bounded::assert_within;
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::proxy::{Proxy, Weather};
@@ -62,7 +63,8 @@ async fn connections_cut_held_up_and_slow() {
     let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:@CONTROLLER@", proxy.port());
     let brokers = Brokers::start(1, &[&advertised]);
     proxy.point(hall::port(&brokers.addresses()[0]));
-    let hall = Hall::at("kafka_network", &[format!("127.0.0.1:{}", proxy.port())], "partitions: 2").await;
+    let mut hall = Hall::at("kafka_network", &[format!("127.0.0.1:{}", proxy.port())], "partitions: 2").await;
+    hall.scene.edit(|yaml| yaml.more = "memory: 64MiB\n".to_owned());
     let load = Workload::start(hall.server, hall.database, &SHAPES, 57).await;
     let mut daemon = Daemon::start(&hall.scene);
     daemon.wait_live(&hall.tables);
@@ -76,6 +78,7 @@ async fn connections_cut_held_up_and_slow() {
         hall.wait_beyond(&hall.topic("ordinary"), &hall.ends(&hall.topic("ordinary")));
     }
     assert!(daemon.runs());
+    assert_within(&daemon, 64);
     load.stop().await;
     daemon.stop();
     hall.assert_exact().await;

@@ -56,6 +56,11 @@ impl Hall {
         format!("{}.{}.{name}", self.scene.yaml.name, self.database)
     }
 
+    /// Up to where changes are published, as `status` has it.
+    pub(super) fn published(&self) -> serde_json::Value {
+        self.scene.status().0["sources"][0]["position"].clone()
+    }
+
     /// All that must hold when the load has ended: every mirror equal, no change twice, and the changelog leads to what MySQL has.
     pub(super) async fn assert_exact(&self) {
         self.scene.catch_up();

@@ -1,7 +1,12 @@
-//! The main job with Kafka as the change log: real brokers, killed, frozen, cut off and tampered with.
+//! The main job with Kafka as the change log: real brokers, killed, frozen, cut off, without room and tampered with;
+//! and consumers that are not ours.
 
 mod brokers;
+mod flink;
+mod full_disks;
 mod hall;
+mod kcat;
+mod pressure;
 mod switch;
 mod topics;
 mod two;

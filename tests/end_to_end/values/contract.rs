@@ -27,7 +27,7 @@ pub(super) fn document() -> PathBuf {
 }
 
 /// The types with their samples, as the document has them.
-pub(super) fn samples() -> Vec<(String, String)> {
+pub(crate) fn samples() -> Vec<(String, String)> {
     let (_, samples, ..) = parse(&std::fs::read_to_string(document()).unwrap());
     assert!(samples.len() > 40, "the table of types is short");
     samples

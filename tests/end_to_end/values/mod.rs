@@ -6,7 +6,7 @@
 mod alphabets;
 mod charsets;
 mod columns;
-mod contract;
+pub(crate) mod contract;
 mod debezium;
 mod documents;
 mod edits;
