@@ -121,8 +121,17 @@ impl ObjectStore for Remote {
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        let inner = self.inner.put_multipart_opts(location, opts).await.map_err(|error| discreet(&self.secrets, error))?;
-        Ok(Box::new(RemoteUpload { inner: Some(inner), path: location.clone(), secrets: Arc::clone(&self.secrets) }))
+        let (store, path) = (self.clone(), location.clone());
+        // A task of its own: of an upload that is begun while its caller is cancelled nobody else would know the name.
+        let begun = tokio::spawn(async move {
+            let begun = store.inner.put_multipart_opts(&path, opts).await;
+            let inner = begun.map_err(|error| discreet(&store.secrets, error))?;
+            Ok(RemoteUpload { inner: Some(inner), path, secrets: store.secrets })
+        });
+        match begun.await {
+            Ok(begun) => begun.map(|upload| Box::new(upload) as _),
+            Err(error) => Err(Error::Generic { store: "lake", source: error.into() }),
+        }
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -43,16 +43,6 @@ impl Request {
     pub(crate) fn is_commit(&self) -> bool {
         self.method == "PUT" && self.target.contains("/log/")
     }
-
-    /// A listing.
-    pub(crate) fn is_list(&self) -> bool {
-        self.method == "GET" && self.target.contains("list-type=2")
-    }
-
-    /// The read of an object.
-    pub(crate) fn is_read(&self) -> bool {
-        self.method == "GET" && !self.is_list()
-    }
 }
 
 type Rule = Box<dyn FnMut(&Request) -> Fate + Send>;
@@ -93,21 +83,6 @@ impl S3Proxy {
     /// From now on this says what becomes of each request.
     pub(crate) fn rule(&self, rule: impl FnMut(&Request) -> Fate + Send + 'static) {
         *self.rule.lock().unwrap() = Box::new(rule);
-    }
-
-    /// The next so many requests of a kind meet this fate; answers how many there are still to come.
-    pub(crate) fn next(&self, count: usize, fate: Fate, of: fn(&Request) -> bool) -> Arc<Mutex<usize>> {
-        let left = Arc::new(Mutex::new(count));
-        let counted = Arc::clone(&left);
-        self.rule(move |request| {
-            let mut left = counted.lock().unwrap();
-            if *left == 0 || !of(request) {
-                return Fate::Passes;
-            }
-            *left -= 1;
-            fate
-        });
-        left
     }
 
     /// From now on it leaves `If-None-Match` out.

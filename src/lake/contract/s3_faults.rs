@@ -1,5 +1,6 @@
 //! A real S3 behind a network that goes wrong: what a commit, a take-over and an upload survive, and what they leave.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use super::s3::S3;
@@ -16,6 +17,31 @@ async fn behind_a_proxy() -> (House, S3Proxy, String) {
     let proxy = S3Proxy::start(server.port()).await;
     let house = House::at(Ground::S3, &bucket, proxy.port(), &[("timeout", "1s")]);
     (house, proxy, bucket)
+}
+
+/// A listing.
+fn is_list(request: &Request) -> bool {
+    request.method == "GET" && request.target.contains("list-type=2")
+}
+
+/// The read of an object.
+fn is_read(request: &Request) -> bool {
+    request.method == "GET" && !is_list(request)
+}
+
+/// The next so many requests of a kind meet this fate; answers how many there are still to come.
+fn next(proxy: &S3Proxy, count: usize, fate: Fate, of: fn(&Request) -> bool) -> Arc<Mutex<usize>> {
+    let left = Arc::new(Mutex::new(count));
+    let counted = Arc::clone(&left);
+    proxy.rule(move |request| {
+        let mut left = counted.lock().unwrap();
+        if *left == 0 || !of(request) {
+            return Fate::Passes;
+        }
+        *left -= 1;
+        fate
+    });
+    left
 }
 
 async fn started(house: &House) -> Box<dyn TableWriter> {
@@ -47,7 +73,7 @@ async fn a_commit_is_known_to_have_happened_whatever_becomes_of_its_put() {
     let mut writer = started(&house).await;
     let records = house.lake.history(&name(), 1).await.unwrap().len();
     for (transaction, fate) in FATES.into_iter().enumerate() {
-        let left = proxy.next(2, fate, Request::is_commit);
+        let left = next(&proxy, 2, fate, Request::is_commit);
         insert(writer.as_mut(), transaction as u64).await.unwrap_or_else(|error| panic!("{fate:?}: {error:?}"));
         assert!(*left.lock().unwrap() < 2, "{fate:?} met nothing");
         proxy.fair();
@@ -69,9 +95,9 @@ async fn a_table_is_taken_over_and_read_through_a_bad_network() {
     for transaction in 0..7 {
         insert(writer.as_mut(), transaction).await.unwrap();
     }
-    for kind in [Request::is_list as fn(&Request) -> bool, Request::is_read, |request| request.target.contains(".parquet")] {
+    for kind in [is_list as fn(&Request) -> bool, is_read, |request| request.target.contains(".parquet")] {
         for fate in FATES.into_iter().filter(|fate| *fate != Fate::Conflict) {
-            let left = proxy.next(2, fate, kind);
+            let left = next(&proxy, 2, fate, kind);
             let mut writer = house.reopened().writer(house.spec(TableKind::Mirror, 1), Term(1)).await.unwrap();
             let transaction = writer.committed().point.as_ref().unwrap().offsets[0].0;
             insert(writer.as_mut(), transaction).await.unwrap_or_else(|error| panic!("{fate:?}: {error:?}"));
@@ -124,9 +150,9 @@ async fn wait_for_uploads(bucket: &str, uploads: usize) {
 #[tokio::test]
 async fn an_upload_in_parts_that_is_not_completed_leaves_nothing() {
     let (house, proxy, bucket) = behind_a_proxy().await;
-    let house = std::sync::Arc::new(house);
+    let house = Arc::new(house);
     proxy.rule(|request| if request.target.contains("partNumber=2") { Fate::AnswerWithheld } else { Fate::Passes });
-    let cancelled = std::sync::Arc::clone(&house);
+    let cancelled = Arc::clone(&house);
     let cancelled = tokio::spawn(async move { large_chunk(&cancelled).await });
     wait_for_uploads(&bucket, 1).await;
     cancelled.abort();
@@ -150,7 +176,7 @@ async fn an_upload_in_parts_that_is_not_completed_leaves_nothing() {
 async fn a_store_that_ignores_the_condition_is_refused_and_one_that_is_not_there_is_named() {
     let (house, proxy, bucket) = behind_a_proxy().await;
     for fate in [Fate::AnswerLost, Fate::SlowDown, Fate::Slow(Duration::from_millis(100))] {
-        proxy.next(2, fate, |request| request.method == "PUT");
+        next(&proxy, 2, fate, |request| request.method == "PUT");
         house.lake.probe().await.unwrap_or_else(|error| panic!("{fate:?}: {error:?}"));
     }
     proxy.fair();

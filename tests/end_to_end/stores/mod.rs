@@ -82,7 +82,11 @@ async fn a_bad_network_costs_time_and_nothing_else() {
         Fate::Slow(Duration::from_millis(500)),
     ];
     let mut dice = StdRng::seed_from_u64(79);
-    bay.proxy.rule(move |_| if dice.random_ratio(1, 12) { fates[dice.random_range(0..fates.len())] } else { Fate::Passes });
+    bay.proxy.rule(move |request| match dice.random_ratio(1, 12) {
+        true if request.is_commit() && dice.random_ratio(1, 4) => Fate::Conflict,
+        true => fates[dice.random_range(0..fates.len())],
+        false => Fate::Passes,
+    });
     daemon.wait_live(&bay.tables);
     load.commits(300).await;
     // Away for good, as far as the daemon can know: for longer than the client tries.
