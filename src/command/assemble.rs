@@ -87,6 +87,7 @@ impl Assembled {
         }
         let lake =
             ObjectLake::open(lake_settings(&config, &parts, Arc::clone(&clock))).map_err(|error| Failed::from_failure(&error))?;
+        let lake = if need == Need::Everything { lake.to_stay() } else { lake };
         let changelog = match need {
             Need::Everything => Some(Log::open(&config.changelog, &parts).await?),
             Need::Metadata | Need::Lake | Need::Check => None,
@@ -155,6 +156,18 @@ impl Assembled {
     /// Milliseconds since 1970-01-01 UTC.
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
+    }
+
+    /// A store without put-if-absent would let two daemons overwrite each other's commits.
+    pub(crate) async fn check_lake(&self) -> Result<(), Failed> {
+        match self.lake.probe().await {
+            // A store that is away comes back, and the binlog does not wait for it: the first writer tries it out.
+            Err(error) if error.remedy() == Remedy::Retry => {
+                tracing::warn!(error = %Failed::from_failure(&error).0, "the lake cannot be tried out yet");
+                Ok(())
+            }
+            tried => tried.map_err(|error| Failed::from_failure(&error)),
+        }
     }
 
     /// `lake.datetime_zone` has no default where the server's own zone is not UTC.
@@ -261,6 +274,7 @@ fn lake_settings(config: &Config, parts: &Parts, clock: Arc<dyn Clock>) -> lake:
     let lake = &config.lake;
     lake::Settings {
         url: lake.url.clone(),
+        options: lake::StoreOptions(lake.options.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect()),
         retention: lake::Retention { min: lake.retention.min, max: lake.retention.max, size: lake.retention.size },
         datetime_zone: lake.datetime_zone.clone().unwrap_or_else(|| "UTC".to_owned()),
         datetime: match lake.datetime {

@@ -123,3 +123,17 @@ pub(crate) fn print(text: &str) -> Result<(), Failed> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use binlake::config::store_options;
+    use binlake::lake::StoreOptions;
+
+    #[test]
+    fn every_option_that_the_configuration_takes_is_one_of_the_store() {
+        for scheme in ["s3", "gs", "az"] {
+            let unknown: Vec<_> = store_options(scheme).into_iter().filter(|name| !StoreOptions::knows(scheme, name)).collect();
+            assert!(store_options(scheme).len() > 20 && unknown.is_empty(), "{scheme}: {unknown:?}");
+        }
+    }
+}

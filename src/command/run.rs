@@ -30,6 +30,7 @@ pub(crate) async fn run(config: &Path, options: &Options, log: LogFormat) -> Out
     let mut signals = Signals::new()?;
     let opened = async {
         let rooms = Assembled::open(config, Need::Everything).await?;
+        rooms.check_lake().await?;
         rooms.check_zones().await?;
         Ok::<_, Failed>(rooms)
     };

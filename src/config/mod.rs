@@ -28,6 +28,7 @@ mod tests;
 pub use address::Address;
 pub use pattern::TablePattern;
 pub use problem::{Place, Problem, Problems};
+pub use read::store_options;
 pub use resolve::{LakeNames, LakeTables, Resolution, ResolvedTable, clashes, resolve};
 pub use secret::Secret;
 pub use settings::{

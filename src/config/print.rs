@@ -78,7 +78,11 @@ impl fmt::Display for KafkaConfig {
 
 impl fmt::Display for LakeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "lake:\n  url: {}\n  database: {}", quoted(&self.url), quoted(&self.database))?;
+        writeln!(f, "lake:\n  url: {}", quoted(&self.url))?;
+        if !self.options.is_empty() {
+            writeln!(f, "  options: {}", map(&self.options))?;
+        }
+        writeln!(f, "  database: {}", quoted(&self.database))?;
         let commit = self.commit;
         let (interval, bytes) = (show_duration(commit.interval), show_size(commit.bytes));
         writeln!(f, "  commit: {{interval: {interval}, rows: {}, bytes: {bytes}}}", commit.rows)?;

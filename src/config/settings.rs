@@ -172,7 +172,7 @@ pub struct KafkaConfig {
     pub tombstones: bool,
 }
 
-/// A property of librdkafka.
+/// A property of librdkafka, or an option of an object store's client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Property {
     /// One that may be seen.
@@ -203,10 +203,12 @@ impl std::fmt::Display for Property {
 /// The lake.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LakeConfig {
-    /// `file:///absolute/path`, percent-encoded.
+    /// `file:///absolute/path`, percent-encoded, or the URL of a place in an object store.
     pub url: String,
-    /// The same as a path.
-    pub directory: PathBuf,
+    /// The same as a path, where it is one.
+    pub directory: Option<PathBuf>,
+    /// What the object store's client is told.
+    pub options: BTreeMap<String, Property>,
     /// The Hive database of a table: a text with `{database}` and `{source}`.
     pub database: String,
     /// When a batch is committed.

@@ -95,6 +95,8 @@ pub enum Error {
         url: String,
         /// What was found.
         reason: String,
+        /// What mends it.
+        remedy: String,
     },
 }
 
@@ -110,7 +112,7 @@ impl Failure for Error {
                 Remedy::Park("find out who wrote past the binlog, then run `binlake rebuild` for it".to_owned())
             }
             Self::Value { remedy, .. } => Remedy::Park(remedy.clone()),
-            Self::Unsuitable { .. } => Remedy::Stop("use a store with put-if-absent".to_owned()),
+            Self::Unsuitable { remedy, .. } => Remedy::Stop(remedy.clone()),
         }
     }
 

@@ -27,13 +27,16 @@ mod log;
 pub mod memory;
 pub mod merge;
 mod object_lake;
+mod place;
 mod readback;
+mod remote;
 mod store;
 mod table;
 mod timed;
 
 pub use error::Error;
 pub use object_lake::ObjectLake;
+pub use place::StoreOptions;
 pub use readback::TextRow;
 pub use store::Settle;
 
@@ -77,8 +80,10 @@ pub enum Check {
 /// Settings of the lake.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `file:///absolute/path`.
+    /// `file:///absolute/path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
     pub url: String,
+    /// What the store's client is told; nothing for files.
+    pub options: StoreOptions,
     /// How long replaced files stay.
     pub retention: Retention,
     /// IANA name of the zone DATETIME is read in, e.g. `UTC`.

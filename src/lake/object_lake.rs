@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use tokio::sync::OnceCell;
 
 use super::chunk::ParquetChunk;
 use super::log::{CommitLog, generation_of, generations, table_folder, table_object};
@@ -19,7 +20,11 @@ use super::{
     ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Result, Settings, TableKind, TableSpec, TableWriter, Traces,
     unique,
 };
+use crate::change::failure::all_said;
 use crate::change::{Cut, Term};
+
+/// How often a probe puts while the answer stays unknown.
+const PROBE_ATTEMPTS: u32 = 3;
 
 /// See the module. Clones see the same lake.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct ObjectLake {
     settings: Settings,
     /// Directories that opening it made, deepest first: a probe leaves none of them behind.
     made: Vec<PathBuf>,
+    /// That the store has put-if-absent was tried: a daemon may start while it is away.
+    proven: Arc<OnceCell<()>>,
 }
 
 impl ObjectLake {
@@ -36,19 +43,25 @@ impl ObjectLake {
     /// # Errors
     /// [`Error::Unsuitable`] when the URL names no lake, or its directory cannot be made.
     pub fn open(settings: Settings) -> Result<Self> {
-        let (store, made) = LakeStore::open(&settings.url)?;
-        Ok(Self { store, settings, made })
+        let (store, made) = LakeStore::open(&settings.url, &settings.options)?;
+        Ok(Self { store, settings, made, proven: Arc::default() })
+    }
+
+    /// The same lake, of which a probe leaves the directories that opening it made.
+    #[must_use]
+    pub fn to_stay(self) -> Self {
+        Self { made: Vec::new(), ..self }
     }
 
     /// A lake that is gone with its last clone; `settings.url` does not matter.
     pub fn in_memory(settings: Settings) -> Self {
-        Self { store: LakeStore::in_memory(), settings, made: Vec::new() }
+        Self { store: LakeStore::in_memory(), settings, made: Vec::new(), proven: Arc::default() }
     }
 
     /// A lake on a store that the caller brings: for simulations. `settling` is asked for what a crash of the machine may not take back.
     pub fn over(objects: Arc<dyn ObjectStore>, settling: Arc<dyn Settle>, settings: Settings) -> Self {
         let objects = Arc::new(Timed::new(objects));
-        Self { store: LakeStore::over(objects, settling), settings, made: Vec::new() }
+        Self { store: LakeStore::over(objects, settling), settings, made: Vec::new(), proven: Arc::default() }
     }
 
     /// The same lake with other settings: as a daemon that was started again would open it.
@@ -68,7 +81,50 @@ impl ObjectLake {
     }
 
     fn unsuitable(&self, reason: &str) -> Error {
-        Error::Unsuitable { url: self.settings.url.clone(), reason: reason.to_owned() }
+        let remedy = "use a store that has put-if-absent: local files, S3 or one that keeps `If-None-Match: *`, GCS, Azure";
+        Error::Unsuitable { url: self.settings.url.clone(), reason: reason.to_owned(), remedy: remedy.to_owned() }
+    }
+
+    /// Failures of the first call that no second one would mend.
+    fn judged(&self, error: Error) -> Error {
+        let Error::Store { source, .. } = &error else { return error };
+        let remedy = match source {
+            _ if self.store.is_local() => return error,
+            object_store::Error::NotFound { .. } => "make the bucket, or name another one in `lake.url`",
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                "give credentials that may put, get, list and delete there, in `lake.options` or in the environment"
+            }
+            object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => {
+                return self.unsuitable(&all_said(source));
+            }
+            _ => return error,
+        };
+        Error::Unsuitable { url: self.settings.url.clone(), reason: all_said(source), remedy: remedy.to_owned() }
+    }
+
+    /// Puts until it is answered, as a commit does.
+    async fn insist(&self, path: &Path, bytes: &'static [u8]) -> Result<Put> {
+        let mut attempt = 1;
+        loop {
+            match self.store.put_if_absent(path, Bytes::from_static(bytes)).await {
+                Err(Error::Store { source: object_store::Error::Generic { .. }, .. }) if attempt < PROBE_ATTEMPTS => attempt += 1,
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Puts twice under a name of its own. The client may have put again what had been done: so what is there counts, not the answer.
+    async fn put_twice(&self, path: &Path) -> Result<()> {
+        let first = self.insist(path, b"first").await?;
+        let holds_first = |found: Option<Bytes>| found.as_deref() == Some(b"first");
+        if first == Put::Occupied && !holds_first(self.store.get(path).await?) {
+            return Err(self.unsuitable("a put-if-absent of a name that nobody uses was refused"));
+        }
+        match self.insist(path, b"second").await? {
+            Put::Done => Err(self.unsuitable("a second put-if-absent of the same name went through")),
+            Put::Occupied if holds_first(self.store.get(path).await?) => Ok(()),
+            Put::Occupied => Err(self.unsuitable("what was put cannot be read back")),
+        }
     }
 }
 
@@ -76,25 +132,21 @@ impl ObjectLake {
 impl Lake for ObjectLake {
     async fn probe(&self) -> Result<()> {
         let path = Path::from(format!("_binlake_probe_{}", unique().simple()));
-        let first = self.store.put_if_absent(&path, Bytes::from_static(b"first")).await?;
-        let second = self.store.put_if_absent(&path, Bytes::from_static(b"second")).await;
-        let found = self.store.get(&path).await;
-        self.store.delete(&path).await?;
+        let tried = self.put_twice(&path).await;
+        let removed = self.store.delete(&path).await;
         for directory in &self.made {
             // A directory that is in use by now stays, and so do those above it.
             if std::fs::remove_dir(directory).is_err() {
                 break;
             }
         }
-        match (first, second?, found?.as_deref()) {
-            (Put::Occupied, ..) => Err(self.unsuitable("a put-if-absent of a name that nobody uses was refused")),
-            (Put::Done, Put::Done, _) => Err(self.unsuitable("a second put-if-absent of the same name went through")),
-            (Put::Done, Put::Occupied, Some(b"first")) => Ok(()),
-            (Put::Done, Put::Occupied, _) => Err(self.unsuitable("what was put cannot be read back")),
-        }
+        tried.and(removed).map_err(|error| self.judged(error))
     }
 
     async fn writer(&self, spec: TableSpec, term: Term) -> Result<Box<dyn TableWriter>> {
+        if self.store.is_remote() {
+            self.proven.get_or_try_init(|| self.probe()).await?;
+        }
         let kind = spec.kind;
         let ledger = Ledger::take_over(&self.store, &self.settings, spec, term).await?;
         Ok(match kind {

@@ -1,13 +1,14 @@
-//! The object store behind the lake: local files that are durable when a call returns, or memory.
+//! The object store behind the lake: local files that are durable when a call returns, a bucket, or memory.
 //!
 //! **Durable** means more than the store's own fsync. It syncs a file, the directory it is put into and the directories it makes
 //! for it; but a directory that another writer made, or an attempt that was killed between making and syncing it, is taken as
 //! it is. So [`LakeStore::settle`] syncs *every* directory from the lake's root down to the files named, and a commit calls it
-//! for its data before the record is put and for the record before it counts. In memory, and on stores that are durable
-//! of themselves, it does nothing.
+//! for its data before the record is put and for the record before it counts. In memory, and in buckets, whose answer to a put
+//! says that it is durable, it does nothing.
 //!
 //! Every call is bounded by a timeout. What timed out may still happen: the answer is unknown, and the commit log knows how to
-//! live with that. Nothing here is tried again.
+//! live with that. Nothing here is tried again, but for what a bucket's client does inside one call,
+//! and listings of one.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,15 +18,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 
+use super::place::{self, Place, StoreOptions};
 use super::{Error, Result, timed::Timed};
+
+/// Before the paths of objects that lie nowhere.
+const MEMORY: &str = "memory://";
 
 /// How long a listing may take in all.
 const LISTING_LIMIT: Duration = Duration::from_secs(300);
+/// How often a bucket is asked for a listing that broke off.
+const LISTING_ATTEMPTS: u32 = 4;
 /// How long reading one small object may take.
 const READING_LIMIT: Duration = Duration::from_secs(60);
 
@@ -50,39 +56,26 @@ pub trait Settle: std::fmt::Debug + Send + Sync {
 pub(super) struct LakeStore {
     objects: Arc<dyn ObjectStore>,
     local: Option<PathBuf>,
+    /// What stands before an object's path in its URL.
+    root: String,
     settling: Option<Arc<dyn Settle>>,
 }
 
 impl LakeStore {
-    /// Opens `file:///absolute/path`, making the directory. Returns the directories it made too, deepest first.
-    pub(super) fn open(url: &str) -> Result<(Self, Vec<PathBuf>)> {
-        let unsuitable = |reason: String| Error::Unsuitable { url: url.to_owned(), reason };
-        let root = url::Url::parse(url)
-            .ok()
-            .filter(|_| url.starts_with("file:///"))
-            .and_then(|parsed| parsed.to_file_path().ok())
-            .ok_or_else(|| unsuitable("a lake is named file:///absolute/path".to_owned()))?;
-        let failed = |error: std::io::Error| unsuitable(format!("{}: {error}", root.display()));
-        let made: Vec<PathBuf> = root.ancestors().take_while(|path| !path.exists()).map(PathBuf::from).collect();
-        std::fs::create_dir_all(&root).map_err(failed)?;
-        let root = root.canonicalize().map_err(failed)?;
-        for directory in root.ancestors().take(made.len() + 1) {
-            sync_directory(directory).map_err(failed)?;
-        }
-        let files = LocalFileSystem::new_with_prefix(&root)
-            .map_err(|source| Error::Store { path: root.display().to_string(), source })?
-            .with_fsync(true);
-        Ok((Self { objects: Arc::new(Timed::new(Arc::new(files))), local: Some(root), settling: None }, made))
+    /// Opens the lake's place; a directory is made. Returns the directories it made too, deepest first.
+    pub(super) fn open(url: &str, options: &StoreOptions) -> Result<(Self, Vec<PathBuf>)> {
+        let Place { objects, local, root, made } = place::open(url, options)?;
+        Ok((Self { objects: Arc::new(Timed::new(objects)), local, root, settling: None }, made))
     }
 
     /// A store that forgets everything with its last clone.
     pub(super) fn in_memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()), local: None, settling: None }
+        Self { objects: Arc::new(InMemory::new()), local: None, root: MEMORY.to_owned(), settling: None }
     }
 
     /// A store that the caller brings.
     pub(super) fn over(objects: Arc<dyn ObjectStore>, settling: Arc<dyn Settle>) -> Self {
-        Self { objects, local: None, settling: Some(settling) }
+        Self { objects, local: None, root: MEMORY.to_owned(), settling: Some(settling) }
     }
 
     /// The same place seen through another store: faults in tests.
@@ -96,11 +89,21 @@ impl LakeStore {
         Arc::clone(&self.objects)
     }
 
+    /// Whether directories are real, and a listing shows what is there.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Whether it is behind a network, and so another's.
+    pub(super) fn is_remote(&self) -> bool {
+        self.local.is_none() && self.root != MEMORY
+    }
+
     /// The absolute path, or URL, of an object.
     pub(super) fn location(&self, path: &Path) -> String {
         match &self.local {
             Some(root) => root.join(path.as_ref()).display().to_string(),
-            None => format!("memory:///{path}"),
+            None => format!("{}/{path}", self.root),
         }
     }
 
@@ -111,6 +114,11 @@ impl LakeStore {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Put::Occupied),
             Err(source) => Err(failed(path, source)),
         }
+    }
+
+    /// That a call's outcome is unknown.
+    pub(super) fn silent(&self, path: &Path, reason: &'static str) -> Error {
+        failed(path, generic(reason.into()))
     }
 
     /// Puts an object whose name nobody else uses.
@@ -130,7 +138,7 @@ impl LakeStore {
 
     /// The size of an object; None if there is none.
     pub(super) async fn size(&self, path: &Path) -> Result<Option<u64>> {
-        match self.objects.head(path).await {
+        match bounded(READING_LIMIT, self.objects.head(path)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(failed(path, source)),
@@ -139,8 +147,7 @@ impl LakeStore {
 
     /// Every object below a directory.
     pub(super) async fn list(&self, directory: &Path) -> Result<Vec<ObjectMeta>> {
-        let listing = self.objects.list(Some(directory)).try_collect::<Vec<_>>();
-        match bounded(LISTING_LIMIT, listing).await {
+        match self.read_again(|| self.objects.list(Some(directory)).try_collect::<Vec<_>>()).await {
             Ok(objects) => Ok(objects),
             Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
             Err(source) => Err(failed(directory, source)),
@@ -149,16 +156,30 @@ impl LakeStore {
 
     /// The names of the directories right below a directory.
     pub(super) async fn directories(&self, directory: &Path) -> Result<Vec<String>> {
-        match bounded(LISTING_LIMIT, self.objects.list_with_delimiter(Some(directory))).await {
+        match self.read_again(|| self.objects.list_with_delimiter(Some(directory))).await {
             Ok(listed) => Ok(listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect()),
             Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
             Err(source) => Err(failed(directory, source)),
         }
     }
 
+    /// A listing within its limit. A bucket's client does not try it again when the answer breaks off in the middle.
+    async fn read_again<T, F>(&self, listing: impl Fn() -> F) -> object_store::Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let mut attempt = 1;
+        loop {
+            match bounded(LISTING_LIMIT, listing()).await {
+                Err(object_store::Error::Generic { .. }) if self.is_remote() && attempt < LISTING_ATTEMPTS => attempt += 1,
+                answered => return answered,
+            }
+        }
+    }
+
     /// Deletes an object; one that is not there is as good.
     pub(super) async fn delete(&self, path: &Path) -> Result<()> {
-        match self.objects.delete(path).await {
+        match bounded(READING_LIMIT, self.objects.delete(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(failed(path, source)),
         }
@@ -217,7 +238,7 @@ impl LakeStore {
     }
 }
 
-fn sync_directory(directory: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn sync_directory(directory: &std::path::Path) -> std::io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
@@ -245,7 +266,7 @@ mod tests {
     async fn a_second_put_if_absent_is_refused_and_leaves_the_first() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("file://{}/new/lake", directory.path().display());
-        let (local, made) = LakeStore::open(&url).unwrap();
+        let (local, made) = LakeStore::open(&url, &StoreOptions::default()).unwrap();
         assert_eq!(made.len(), 2);
         for store in [local, LakeStore::in_memory()] {
             let path = Path::from("a/b/c.json");
@@ -266,18 +287,11 @@ mod tests {
     #[tokio::test]
     async fn uploads_that_never_ended_go_with_their_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, _) = LakeStore::open(&format!("file://{}", directory.path().display())).unwrap();
+        let (store, _) = LakeStore::open(&format!("file://{}", directory.path().display()), &StoreOptions::default()).unwrap();
         std::fs::create_dir_all(directory.path().join("t/s1")).unwrap();
         std::fs::write(directory.path().join("t/s1/part.parquet#1"), b"half").unwrap();
         assert!(store.list(&Path::from("t")).await.unwrap().is_empty(), "the store hides it");
         store.clear_directory(&Path::from("t/s1")).await.unwrap();
         assert!(!directory.path().join("t/s1").exists());
-    }
-
-    #[test]
-    fn only_absolute_file_urls_are_lakes() {
-        for url in ["s3://bucket/x", "/tmp/x", "file:relative"] {
-            assert!(matches!(LakeStore::open(url), Err(Error::Unsuitable { .. })), "{url}");
-        }
     }
 }

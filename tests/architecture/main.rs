@@ -31,7 +31,8 @@ const BINARY: &[&str] = &["main", "arguments", "command"];
 const CRATES: &[(&str, &[&str])] = &[
     ("mysql_async", &["source"]),
     ("mysql_common", &["source"]),
-    ("tokio_rustls", &["source"]),
+    ("tokio_rustls", &["source", "lake"]),
+    ("reqwest", &[]),
     ("rustls_native_certs", &["source"]),
     ("sqlparser", &["source"]),
     ("rdkafka", &["changelog"]),

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use crate::s3::S3;
+
 /// A DuckDB that is not ours.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -41,6 +43,7 @@ impl Reader {
         let mut child = Command::new(python())
             .arg(servers().join("lake.py"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(S3::started().map(|server| ("LAKE_S3", format!("127.0.0.1:{}", server.port()))))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -33,10 +33,15 @@ mod mount;
 mod pair;
 mod proxy;
 mod race;
+#[path = "../servers/s3.rs"]
+mod s3;
+#[path = "../servers/s3_proxy.rs"]
+mod s3_proxy;
 mod scene;
 mod server;
 mod settings;
 mod snapshots;
 mod soak;
+mod stores;
 mod values;
 mod workload;

@@ -49,6 +49,8 @@ pub(crate) struct Yaml {
     pub(crate) our_zone: String,
     /// Lines of `lake:`, indented.
     pub(crate) lake: String,
+    /// `lake.url` where it is not the scene's directory.
+    pub(crate) lake_url: Option<String>,
     /// Lines at the top level.
     pub(crate) more: String,
     /// A second source with one table: its port, and the item of its `tables:`.
@@ -59,6 +61,7 @@ impl Yaml {
     fn text(&self, lake: &Path) -> String {
         let tls = if self.tls.is_empty() { String::new() } else { format!("    tls: {}\n", self.tls) };
         let tables: String = self.tables.iter().map(|table| format!("      - {table}\n")).collect();
+        let lake_url = self.lake_url.clone().unwrap_or_else(|| format!("file://{}", lake.display()));
         let second = self.second.as_ref().map(|(port, table)| {
             format!(
                 "  - name: {}_second\n    url: mysql://127.0.0.1:{port}\n    user: {USER}\n    password: ${{E2E_PASSWORD}}\n    \
@@ -71,12 +74,12 @@ impl Yaml {
              scratch: state/scratch\n\
              changelog: {{{}{}}}\n\
              {}\
-             lake:\n  url: file://{}\n  commit: {}\n  datetime_zone: {}\n{}\
+             lake:\n  url: {}\n  commit: {}\n  datetime_zone: {}\n{}\
              sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}{}",
             self.log,
             self.changelog,
             self.more,
-            lake.display(),
+            lake_url,
             self.commit,
             self.zone,
             self.lake,
@@ -139,6 +142,7 @@ impl Scene {
             zone: "UTC".to_owned(),
             our_zone: "UTC".to_owned(),
             lake: String::new(),
+            lake_url: None,
             more: String::new(),
             second: None,
         };

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads the lake for the tests with DuckDB: one request a line on standard input, one answer a line on standard output.
+"""Reads the lake for the tests with DuckDB, and with pyarrow what lies in a bucket: one request a line on standard input, one answer a line on standard output.
 
     {"query": SQL, "files": {"name": [FILE...]}}   the rows of SQL, which sees the files of each name as a view of that name
     {"compare": [JOB...]}                          what compare.py says of each job
@@ -7,14 +7,43 @@
 The answer is {"rows": [[...]...]}, {"results": [...]} or {"error": text}.
 """
 
+import functools
 import json
+import os
 import sys
+import tempfile
 
 import compare
+import pyarrow.fs
+
+
+@functools.cache
+def bucket_files():
+    """pyarrow's own S3, at the server that the tests started."""
+    return pyarrow.fs.S3FileSystem(
+        access_key="a-reader", secret_key="a-reader's", endpoint_override=os.environ["LAKE_S3"], scheme="http", region="us-east-1"
+    )
+
+
+@functools.cache
+def copies():
+    return tempfile.TemporaryDirectory(prefix="binlake-lake.")
+
+
+@functools.cache
+def here(file):
+    """A file of a bucket, read over S3, as a file that DuckDB can read; data files never change."""
+    if not file.startswith("s3://"):
+        return file
+    copy = os.path.join(copies().name, file.removeprefix("s3://").replace("/", "!"))
+    with bucket_files().open_input_stream(file.removeprefix("s3://")) as stream, open(copy, "wb") as target:
+        target.write(stream.read())
+    return copy
 
 
 def query(connection, request):
     for name, files in request["files"].items():
+        files = [here(file) for file in files]
         if not files:
             raise compare.Different(f"{name} has no files")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {compare.quoted(name)} AS SELECT * FROM {compare.parquet(files)}")
@@ -32,7 +61,8 @@ def plain(cell):
 def answer(connection, request):
     try:
         if "compare" in request:
-            results = [compare.compare(connection, job) for job in request["compare"]]
+            jobs = [job | {"files": [here(file) for file in job["files"]]} for job in request["compare"]]
+            results = [compare.compare(connection, job) for job in jobs]
             return {"results": [result | {"text": compare.describe(result)} for result in results]}
         return query(connection, request)
     except Exception as error:  # whatever it is, the test has to hear of it

@@ -34,6 +34,7 @@ impl Limits {
         Self {
             lake: lake::Settings {
                 url: String::new(),
+                options: lake::StoreOptions::default(),
                 retention: Retention {
                     min: Duration::from_secs(retention.min(scene.between(1, 4))),
                     max: Duration::from_secs(retention),

@@ -1,10 +1,8 @@
 //! The `lake` section.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-
+use super::stores;
 use crate::config::cursor::{Fields, Reader};
 use crate::config::problem::Place;
 use crate::config::settings::{Check, CommitConfig, Datetime, LakeConfig, RetentionConfig, Word, ZeroDates, default};
@@ -18,8 +16,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
         return None;
     };
     let mut fields = reader.fields(node)?;
-    let directory = directory(reader, &mut fields);
-    reader.not_built(&mut fields, "options", "options of object stores are", "remove it; the lake is file:// for now");
+    let place = stores::place(reader, &mut fields);
     let database = database(reader, &mut fields);
     reader.not_built(&mut fields, "metastore", "the Hive Metastore is", "remove it; `binlake files TABLE` lists a table's files");
     let commit = commit(reader, fields.take("commit"));
@@ -34,10 +31,11 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
     let zero_dates = word(reader, fields.take("zero_dates"), ZeroDates::Null);
     let check = word(reader, fields.take("check"), Check::Rows);
     reader.finish(fields);
-    let directory = directory?;
+    let place = place?;
     Some(LakeConfig {
-        url: url::Url::from_file_path(&directory).ok()?.into(),
-        directory,
+        url: place.url,
+        directory: place.directory,
+        options: place.options,
         database: database?,
         commit: commit?,
         file_bytes: file_bytes?,
@@ -54,30 +52,6 @@ pub(super) fn word<T: Word>(reader: &mut Reader<'_>, node: Option<&Node>, defaul
     match node {
         Some(node) => reader.word(node),
         None => Some(default),
-    }
-}
-
-fn directory(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<PathBuf> {
-    let form = "write file:///absolute/path, or file:relative/path (to this file)";
-    let Some(node) = fields.take("url") else {
-        reader.error(&fields.place_of("url"), "it is missing", form);
-        return None;
-    };
-    let text = reader.text(node)?;
-    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
-    if matches!(scheme, "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss" | "hdfs") {
-        reader.error(&node.place, format!("{scheme}:// is not built yet in this version"), "use file://");
-        return None;
-    }
-    let path = text.strip_prefix("file://").or_else(|| text.strip_prefix("file:"));
-    let path = path.filter(|path| !path.is_empty() && !path.starts_with("//") && !path.contains(['?', '#']));
-    let decoded = path.and_then(|path| percent_decode_str(path).decode_utf8().ok());
-    match decoded {
-        Some(path) => Some(reader.directory.join(path.as_ref())),
-        None => {
-            reader.error(&node.place, "this is no place for a lake", form);
-            None
-        }
     }
 }
 

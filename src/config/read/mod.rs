@@ -12,6 +12,9 @@ mod changelog;
 mod kafka;
 mod lake;
 mod sources;
+mod stores;
+
+pub use stores::store_options;
 mod tables;
 
 /// The most a size may be: 1024 TiB.
@@ -99,13 +102,13 @@ struct Places {
 
 /// `scratch` is emptied at every start, and the change log removes its own files: neither may hold anything else.
 fn keep_apart(reader: &mut Reader<'_>, config: &Config, places: &Places) {
-    let (scratch, lake) = (plain(&config.scratch), plain(&config.lake.directory));
+    let (scratch, lake) = (plain(&config.scratch), config.lake.directory.as_deref().map(plain));
     let log = match &config.changelog {
         ChangelogConfig::Local(local) => Some(plain(&local.directory)),
         ChangelogConfig::Kafka(_) => None,
     };
     let file = std::path::absolute(&config.file).map(|file| plain(&file)).unwrap_or_else(|_| config.file.clone());
-    let directories = [log.clone().map(|log| ("changelog.dir", log)), Some(("lake.url", lake.clone()))];
+    let directories = [log.clone().map(|log| ("changelog.dir", log)), lake.clone().map(|lake| ("lake.url", lake))];
     let directories: Vec<(&str, PathBuf)> = directories.into_iter().flatten().collect();
     let files = [("state", plain(&config.state)), ("this file", file)];
     for (name, path) in files.iter().take(1).chain(&directories).chain(files.iter().skip(1)) {
@@ -120,7 +123,9 @@ fn keep_apart(reader: &mut Reader<'_>, config: &Config, places: &Places) {
             reader.error(&places.scratch, message, "give scratch a directory of its own");
         }
     }
-    if let Some(log) = log.filter(|log| log.starts_with(&lake) || lake.starts_with(log)) {
+    if let (Some(log), Some(lake)) = (log, lake)
+        && (log.starts_with(&lake) || lake.starts_with(&log))
+    {
         let message = format!("{} and lake.url lie one in the other", log.display());
         reader.error(&places.changelog.key("dir"), message, "give each a directory of its own");
     }

@@ -16,6 +16,7 @@ use crate::lake::{Check, DatetimeEncoding, LakeName, Layout, Retention, Settings
 pub(crate) fn settings() -> Settings {
     Settings {
         url: String::new(),
+        options: crate::lake::StoreOptions::default(),
         retention: Retention { min: Duration::ZERO, max: Duration::ZERO, size: 1.0 },
         datetime_zone: "UTC".to_owned(),
         datetime: DatetimeEncoding::Instant,

@@ -98,7 +98,7 @@ async fn many_small_commits_leave_few_files_and_every_row_once() {
 
 #[tokio::test]
 async fn a_change_without_its_row_is_refused() {
-    let house = House::new(false);
+    let house = House::new(Ground::Memory);
     let mut writer = house.lake.writer(house.spec(TableKind::Changelog, 1), Term(1)).await.unwrap();
     let schema = RecordHead {
         operation: Operation::Schema,

@@ -160,3 +160,26 @@ async fn a_chunk_whose_file_vanished_is_not_adopted() {
         assert!(matches!(writer.adopt(vec![chunk], point(0, false)).await, Err(Error::File { .. })));
     }
 }
+
+#[tokio::test]
+async fn listings_that_are_late_hide_no_commit_and_park_no_table() {
+    for late in [1, 2, 3, 5] {
+        let house = House::new(Ground::Memory);
+        let lake = house.lake.behind(FaultyStore::with_late_listings(late));
+        let mut writer = lake.writer(house.spec(TableKind::Changelog, 1), Term(1)).await.unwrap();
+        writer.adopt(Vec::new(), point(0, false)).await.unwrap();
+        for transaction in 0..40 {
+            if transaction % 3 == 2 {
+                writer = lake.writer(house.spec(TableKind::Changelog, 1), Term(transaction)).await.unwrap();
+                assert_eq!(writer.committed().point, Some(point(transaction, transaction > 0)), "a late listing hid a commit");
+            }
+            insert(writer.as_mut(), transaction, true).await.unwrap();
+            let seen = lake.published(&name()).await.unwrap().unwrap();
+            assert_eq!((seen.point, seen.rows), (Some(point(transaction + 1, true)), transaction + 1), "late by {late}");
+            house.clock.advance(10 * HOUR_MS);
+            writer.maintain(&[]).await.unwrap();
+        }
+        assert_eq!(house.rows(1).await.len(), 40);
+        assert!(house.lake.history(&name(), 1).await.unwrap().len() < 20, "entries that are summed up have expired");
+    }
+}

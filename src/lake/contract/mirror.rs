@@ -214,7 +214,7 @@ fn after(transactions: u64) -> Vec<(i64, String)> {
 
 #[tokio::test]
 async fn old_files_stay_readable_as_long_as_retention_says() {
-    let house = House::new(true);
+    let house = House::new(Ground::Files);
     let spec = house.spec(TableKind::Mirror, 1);
     let chunks = vec![house.chunk(&spec, 0, "a", &[(1, "ann")]).await];
     let mut writer = house.lake.writer(spec, Term(1)).await.unwrap();

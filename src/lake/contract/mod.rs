@@ -1,9 +1,14 @@
-//! What every [`Lake`](super::Lake) owes its users, run on files and in memory.
+//! What every [`Lake`](super::Lake) owes its users, run on files, in memory, and on a real S3.
 
 mod changelog;
 mod lifecycle;
 mod mirror;
 mod readers;
+#[path = "../../../tests/servers/s3.rs"]
+mod s3;
+mod s3_faults;
+#[path = "../../../tests/servers/s3_proxy.rs"]
+mod s3_proxy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,20 +29,45 @@ pub(super) struct House {
     pub(super) clock: Arc<ManualClock>,
     pub(super) settings: Settings,
     pub(super) directory: tempfile::TempDir,
-    on_files: bool,
+    ground: Ground,
 }
 
-/// One on files, one in memory.
-pub(super) fn houses() -> [House; 2] {
-    [House::new(true), House::new(false)]
+/// What a lake lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    Files,
+    Memory,
+    S3,
+}
+
+/// One on each ground.
+pub(super) fn houses() -> [House; 3] {
+    [Ground::Files, Ground::Memory, Ground::S3].map(House::new)
 }
 
 impl House {
-    pub(super) fn new(on_files: bool) -> Self {
+    pub(super) fn new(ground: Ground) -> Self {
+        match ground {
+            Ground::S3 => Self::at(ground, &s3::S3::shared().bucket(), s3::S3::shared().port(), &[]),
+            Ground::Files | Ground::Memory => Self::at(ground, "", 0, &[]),
+        }
+    }
+
+    /// On a bucket behind a port, with more options of the client.
+    pub(super) fn at(ground: Ground, bucket: &str, port: u16, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(MIDNIGHT_MS));
+        let url = match ground {
+            Ground::S3 => format!("s3://{bucket}/lakes/ods"),
+            Ground::Files | Ground::Memory => format!("file://{}/lake", directory.path().display()),
+        };
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let login =
+            [("access_key_id", s3::KEY), ("secret_access_key", s3::SECRET), ("endpoint", &endpoint), ("allow_http", "true")];
+        let options = login.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings {
-            url: format!("file://{}/lake", directory.path().display()),
+            url,
+            options: if ground == Ground::S3 { StoreOptions(options.collect()) } else { StoreOptions::default() },
             retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(86_400), size: 3.0 },
             datetime_zone: "UTC".to_owned(),
             datetime: DatetimeEncoding::Instant,
@@ -51,18 +81,23 @@ impl House {
             clock: Arc::clone(&clock) as _,
         };
         std::fs::create_dir_all(&settings.scratch).unwrap();
-        let lake = match on_files {
-            true => ObjectLake::open(settings.clone()).unwrap(),
-            false => ObjectLake::in_memory(settings.clone()),
+        let lake = match ground {
+            Ground::Files | Ground::S3 => ObjectLake::open(settings.clone()).unwrap(),
+            Ground::Memory => ObjectLake::in_memory(settings.clone()),
         };
-        Self { lake, clock, settings, directory, on_files }
+        Self { lake, clock, settings, directory, ground }
+    }
+
+    /// Whether nothing was ever made where the lake is to be.
+    fn is_untouched(&self) -> bool {
+        !self.directory.path().join("lake").exists()
     }
 
     /// As a daemon that was started again sees it.
     pub(super) fn reopened(&self) -> ObjectLake {
-        match self.on_files {
-            true => ObjectLake::open(self.settings.clone()).unwrap(),
-            false => self.lake.clone(),
+        match self.ground {
+            Ground::Files | Ground::S3 => ObjectLake::open(self.settings.clone()).unwrap(),
+            Ground::Memory => self.lake.clone(),
         }
     }
 
@@ -207,7 +242,7 @@ pub(super) fn counted(rows: &[TextRow], column: &str) -> BTreeMap<String, usize>
 async fn a_probe_finds_put_if_absent_and_leaves_nothing() {
     for house in houses() {
         house.lake.probe().await.unwrap();
-        assert!(!house.directory.path().join("lake").exists());
+        assert!(house.is_untouched());
         let spec = house.spec(TableKind::Changelog, 1);
         house.lake.writer(spec, Term(1)).await.unwrap();
         house.lake.probe().await.unwrap();

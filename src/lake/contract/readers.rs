@@ -27,7 +27,7 @@ fn duckdb(python: &str, sql: &str, files: &[String]) -> String {
 #[tokio::test]
 async fn duckdb_reads_a_changelog_table_with_its_days() {
     let Some(python) = python() else { return };
-    let house = House::new(true);
+    let house = House::new(Ground::Files);
     let spec = house.spec(TableKind::Changelog, 1);
     let chunks = vec![house.chunk(&spec, 0, "a", &[(1, "ann"), (2, "bob")]).await];
     let mut writer = house.lake.writer(spec, Term(1)).await.unwrap();
@@ -47,7 +47,7 @@ async fn duckdb_reads_a_changelog_table_with_its_days() {
 #[tokio::test]
 async fn duckdb_reads_a_mirror() {
     let Some(python) = python() else { return };
-    let house = House::new(true);
+    let house = House::new(Ground::Files);
     let spec = house.spec(TableKind::Mirror, 1);
     let rows: Vec<(i64, String)> = (0..2000).map(|id| (id, format!("name {id}"))).collect();
     let rows: Vec<(i64, &str)> = rows.iter().map(|(id, name)| (*id, name.as_str())).collect();

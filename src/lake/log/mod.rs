@@ -17,7 +17,8 @@
 //! gone on behind ours, it was not a successor.
 //!
 //! **Why a reader is right while entries expire.** It takes the newest checkpoint and every record behind it, without a gap;
-//! a checkpoint's own record and all behind it are kept. When its listing was overtaken by expiry it lists again.
+//! a checkpoint's own record and all behind it are kept. When its listing was overtaken by expiry it lists again. A listing may also
+//! be late, as object stores' once were: it says where to begin, and the log goes on for as long as the next record can be read.
 
 pub(crate) mod generations;
 pub(crate) mod record;
@@ -39,6 +40,8 @@ use crate::trial::{Mistake, planted};
 const PUT_ATTEMPTS: u32 = 6;
 /// How often a listing that does not hold together is made again: entries may expire while it is read.
 const LISTING_ATTEMPTS: u32 = 5;
+/// The same where a listing may be late: with the pause that doubles, some seconds.
+const LATE_LISTING_ATTEMPTS: u32 = 8;
 /// The pause before the second attempt; it doubles.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 /// Entries that one call expires at most.
@@ -130,9 +133,10 @@ impl CommitLog {
         let bytes = Bytes::from(serde_json::to_vec(record).map_err(|error| self.broken(&path, error.to_string()))?);
         let mut pause = PAUSE;
         let mut attempt = 1;
-        let put = loop {
-            match self.store.put_if_absent(&path, bytes.clone()).await {
-                Ok(put) => break put,
+        let slot = loop {
+            match self.put_once(record, &path, bytes.clone()).await {
+                Ok(slot) => break slot,
+                Err(error @ Error::Log { .. }) => return Err(error),
                 Err(error) if attempt == PUT_ATTEMPTS || planted(Mistake::TimedOutFilesDeleted) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%path, attempt, %error, "the answer to a commit is unknown, putting the same record again");
@@ -142,16 +146,23 @@ impl CommitLog {
             pause *= 2;
             attempt += 1;
         };
-        if put == Put::Occupied {
-            let holder = self.read_record(record.seq).await?.ok_or_else(|| self.broken(&path, "the record vanished"))?;
-            if holder.id != record.id {
-                return Ok(Slot::Taken(Box::new(holder)));
-            }
-        }
-        if !planted(Mistake::FsyncLeftOut) {
+        if matches!(slot, Slot::Ours) && !planted(Mistake::FsyncLeftOut) {
             self.store.settle([path]).await?;
         }
-        Ok(Slot::Ours)
+        Ok(slot)
+    }
+
+    /// One put, and a look at whose record is there if there is one. The answer is unknown, too, when the store says that the slot is
+    /// occupied and shows nothing there: S3 refuses so while another put is under way, whatever becomes of that one.
+    async fn put_once(&self, record: &Record, path: &Path, bytes: Bytes) -> Result<Slot> {
+        if self.store.put_if_absent(path, bytes).await? == Put::Done {
+            return Ok(Slot::Ours);
+        }
+        match self.read_record(record.seq).await? {
+            Some(holder) if holder.id == record.id => Ok(Slot::Ours),
+            Some(holder) => Ok(Slot::Taken(Box::new(holder))),
+            None => Err(self.store.silent(path, "the slot was called occupied, and it is empty")),
+        }
     }
 
     /// Whether a record is there.
@@ -170,13 +181,15 @@ impl CommitLog {
 
     /// The sum of the log; None if there is no record.
     pub(crate) async fn load(&self) -> Result<Option<State>> {
-        let mut attempt = 1;
+        let (mut attempt, mut pause) = (1, PAUSE);
+        let attempts = if self.store.is_local() { LISTING_ATTEMPTS } else { LATE_LISTING_ATTEMPTS };
         loop {
             match self.load_once().await {
-                Err(Error::Log { path, reason, .. }) if attempt < LISTING_ATTEMPTS => {
+                Err(Error::Log { path, reason, .. }) if attempt < attempts => {
                     tracing::debug!(path, reason, attempt, "reading the commit log again");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause).await;
                     attempt += 1;
+                    pause *= if self.store.is_local() { 1 } else { 2 };
                 }
                 other => return other,
             }
@@ -189,22 +202,24 @@ impl CommitLog {
             Some(seq) => self.read_checkpoint(seq).await?,
             None => State::new(self.generation),
         };
-        let behind: Vec<u64> = listed.records.iter().copied().filter(|seq| *seq > state.seq).collect();
-        if state.seq > 0 && !listed.records.contains(&state.seq) {
+        if state.seq > 0 && !listed.records.contains(&state.seq) && !self.has(state.seq).await? {
             return Err(self.broken(&self.slot(state.seq), "the record is missing, though a checkpoint sums it up"));
         }
-        for (seq, expected) in behind.iter().zip(state.seq + 1..) {
-            if *seq != expected {
-                return Err(self.broken(&self.slot(expected), format!("the record is missing, though record {seq} is there")));
-            }
-        }
-        let records: Vec<Record> = futures::stream::iter(behind)
+        let last = listed.records.last().copied().unwrap_or(0).max(state.seq);
+        let mut records: Vec<Record> = futures::stream::iter(state.seq + 1..=last)
             .map(|seq| async move {
-                self.read_record(seq).await?.ok_or_else(|| self.broken(&self.slot(seq), "the record is missing"))
+                let missing = || self.broken(&self.slot(seq), format!("the record is missing, though record {last} is there"));
+                self.read_record(seq).await?.ok_or_else(missing)
             })
             .buffered(FETCHES)
             .try_collect()
             .await?;
+        // A listing may be late; reading what was put is not. So the log ends where nothing can be read, whatever is listed.
+        let mut next = last + 1;
+        while let Some(record) = self.read_record(next).await? {
+            records.push(record);
+            next += 1;
+        }
         for record in &records {
             state.apply(record).map_err(|reason| self.broken(&self.slot(record.seq), reason))?;
         }

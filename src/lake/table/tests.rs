@@ -33,6 +33,7 @@ impl House {
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let settings = Settings {
             url: String::new(),
+            options: crate::lake::StoreOptions::default(),
             retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(86_400), size: 3.0 },
             datetime_zone: "UTC".to_owned(),
             datetime: DatetimeEncoding::Instant,
@@ -373,7 +374,7 @@ async fn points_do_not_go_back() {
 #[tokio::test]
 async fn only_what_crashes_left_behind_is_swept() {
     let directory = tempfile::tempdir().unwrap();
-    let (local, _) = LakeStore::open(&format!("file://{}", directory.path().display())).unwrap();
+    let (local, _) = LakeStore::open(&format!("file://{}", directory.path().display()), &Default::default()).unwrap();
     for house in [House::new(), House::on(local)] {
         let mut first = house.take_over(1, 1).await.unwrap();
         let adopted = write(&first, "chunks/c000001-a").await;

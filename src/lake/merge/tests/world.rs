@@ -110,6 +110,7 @@ pub(super) fn spec(kind: Kind, layout: Layout) -> TableSpec {
 pub(super) fn settings(scratch: &std::path::Path) -> Settings {
     Settings {
         url: String::new(),
+        options: crate::lake::StoreOptions::default(),
         retention: Retention { min: Duration::ZERO, max: Duration::ZERO, size: 1.0 },
         datetime_zone: "Asia/Shanghai".to_owned(),
         datetime: DatetimeEncoding::Instant,
