@@ -79,6 +79,11 @@ impl fmt::Display for KafkaConfig {
 impl fmt::Display for LakeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "lake:\n  url: {}\n  database: {}", quoted(&self.url), quoted(&self.database))?;
+        match self.metastore.as_slice() {
+            [] => writeln!(f, "  # metastore: none, tables are files")?,
+            [only] => writeln!(f, "  metastore: {}", quoted(&only.to_string()))?,
+            several => writeln!(f, "  metastore: {}", list(several))?,
+        }
         let commit = self.commit;
         let (interval, bytes) = (show_duration(commit.interval), show_size(commit.bytes));
         writeln!(f, "  commit: {{interval: {interval}, rows: {}, bytes: {bytes}}}", commit.rows)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::metastore::metastore;
 use crate::config::cursor::{Fields, Reader};
 use crate::config::problem::Place;
 use crate::config::settings::{Check, CommitConfig, Datetime, LakeConfig, RetentionConfig, Word, ZeroDates, default};
@@ -21,7 +22,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
     let directory = directory(reader, &mut fields);
     reader.not_built(&mut fields, "options", "options of object stores are", "remove it; the lake is file:// for now");
     let database = database(reader, &mut fields);
-    reader.not_built(&mut fields, "metastore", "the Hive Metastore is", "remove it; `binlake files TABLE` lists a table's files");
+    let metastore = metastore(reader, fields.take("metastore"));
     let commit = commit(reader, fields.take("commit"));
     let retention = retention(reader, fields.take("retention"));
     let file_bytes = match fields.take("file_bytes") {
@@ -39,6 +40,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
         url: url::Url::from_file_path(&directory).ok()?.into(),
         directory,
         database: database?,
+        metastore: metastore?,
         commit: commit?,
         file_bytes: file_bytes?,
         retention: retention?,

@@ -3,6 +3,7 @@
 mod changelog;
 mod lifecycle;
 mod mirror;
+mod publication;
 mod readers;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,11 @@ pub(super) fn houses() -> [House; 2] {
 
 impl House {
     pub(super) fn new(on_files: bool) -> Self {
+        Self::with(on_files, None)
+    }
+
+    /// One that is published.
+    pub(super) fn with(on_files: bool, publishing: Option<Arc<Publishing>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(MIDNIGHT_MS));
         let settings = Settings {
@@ -49,6 +55,7 @@ impl House {
             batch_bytes: 16 << 10,
             scratch: directory.path().join("scratch"),
             clock: Arc::clone(&clock) as _,
+            publishing,
         };
         std::fs::create_dir_all(&settings.scratch).unwrap();
         let lake = match on_files {
