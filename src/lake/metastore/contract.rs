@@ -1,4 +1,4 @@
-//! What every metastore has to hold, tried on the one in memory; and, where `BINLAKE_METASTORE` names one, on that.
+//! What every metastore has to hold, tried on the one in memory here and on real ones beside their tenant.
 
 use std::collections::BTreeMap;
 
@@ -147,7 +147,7 @@ async fn columns(world: &World) {
     world.metastore.alter_table(&name, &next, None).await.unwrap();
 }
 
-async fn holds(metastore: impl Metastore + 'static, compares: bool) {
+pub(super) async fn holds(metastore: impl Metastore + 'static, compares: bool) {
     let world = World::new(metastore).await;
     swaps(&world, compares).await;
     parts(&world).await;

@@ -5,6 +5,8 @@
 
 mod convert;
 mod failure;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
