@@ -292,7 +292,17 @@ fn lake_settings(config: &Config, parts: &Parts, clock: Arc<dyn Clock>) -> lake:
         batch_bytes: parts.batch,
         scratch: config.scratch.clone(),
         clock,
+        publishing: publishing(lake),
     }
+}
+
+/// Publication in the metastore, where one is named. Nothing is connected yet.
+fn publishing(lake: &config::LakeConfig) -> Option<Arc<lake::Publishing>> {
+    let address =
+        |address: &config::MetastoreAddress| lake::metastore::Address { host: address.host.clone(), port: address.port };
+    let addresses: Vec<_> = lake.metastore.iter().map(address).collect();
+    let metastore = || Arc::new(lake::metastore::ThriftMetastore::new(addresses.clone()));
+    (!addresses.is_empty()).then(|| Arc::new(lake::Publishing::new(metastore())))
 }
 
 fn assemble_source(config: &Arc<Config>, source: &SourceConfig, parts: &Parts, names: &Arc<LakeNames>) -> AssembledSource {

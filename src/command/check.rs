@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use binlake::changelog::kafka::{Remark, Weight};
+use binlake::lake::publish;
 use binlake::source::{Finding, Severity};
 
 use super::assemble::{Assembled, Need, configuration};
@@ -35,12 +36,14 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
     if !options.offline {
         let rooms = Assembled::open(config, Need::Check).await?;
         findings.push(("lake".to_owned(), lake(&rooms).await));
+        let mut databases = std::collections::BTreeSet::new();
         let log = rooms.checked_log()?;
         if let Some(log) = &log {
             findings.push(("changelog".to_owned(), of_log(log.check_brokers().await)));
         }
         for source in &rooms.sources {
-            let (of_source, topics) = of_source(source).await;
+            let (of_source, topics, into) = of_source(source).await;
+            databases.extend(into);
             if let Some(log) = &log {
                 let elsewhere = other_log::findings(&rooms, log, &source.name).await?;
                 findings.extend(elsewhere.into_iter().map(|finding| ("changelog".to_owned(), finding)));
@@ -58,6 +61,9 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
                 findings.push((source.name.clone(), finding));
             }
         }
+        let databases: Vec<String> = databases.into_iter().collect();
+        let remarks = rooms.lake.check_metastore(&databases).await;
+        findings.extend(remarks.into_iter().map(|remark| ("metastore".to_owned(), of_metastore(remark))));
     }
     report(&findings, options)
 }
@@ -69,23 +75,34 @@ async fn lake(rooms: &Assembled) -> Finding {
     }
 }
 
-/// What is found of a source, and the topics that its tables want.
-async fn of_source(source: &super::assemble::AssembledSource) -> (Vec<Finding>, Vec<String>) {
+/// What is found of a source, and the topics and databases of the lake that its tables want.
+async fn of_source(source: &super::assemble::AssembledSource) -> (Vec<Finding>, Vec<String>, Vec<String>) {
     let names = match source.source.tables().await {
         Ok(names) => names,
-        Err(error) => return (vec![bad("connection", &Failed::from_failure(&error).0)], Vec::new()),
+        Err(error) => return (vec![bad("connection", &Failed::from_failure(&error).0)], Vec::new(), Vec::new()),
     };
     match (source.resolver)(&names) {
         Ok(wanted) => {
             let topics = wanted.iter().map(|table| table.topic.clone()).collect();
+            let databases = wanted.iter().map(|table| table.into.0.clone()).collect();
             let tables: Vec<_> = wanted.into_iter().map(|table| (table.name, table.options)).collect();
-            match source.source.preflight(&tables).await {
-                Ok(findings) => (findings, topics),
-                Err(error) => (vec![bad("preflight", &Failed::from_failure(&error).0)], topics),
-            }
+            let findings = match source.source.preflight(&tables).await {
+                Ok(findings) => findings,
+                Err(error) => vec![bad("preflight", &Failed::from_failure(&error).0)],
+            };
+            (findings, topics, databases)
         }
-        Err(mistakes) => (mistakes.iter().map(|mistake| bad("tables", mistake)).collect(), Vec::new()),
+        Err(mistakes) => (mistakes.iter().map(|mistake| bad("tables", mistake)).collect(), Vec::new(), Vec::new()),
     }
+}
+
+fn of_metastore(remark: publish::Remark) -> Finding {
+    let severity = match remark.weight {
+        publish::Weight::Fine => Severity::Ok,
+        publish::Weight::Risk => Severity::Warning,
+        publish::Weight::Wrong => Severity::Error,
+    };
+    Finding { remedy: remark.remedy, ..finding(severity, remark.subject, &remark.message) }
 }
 
 fn of_log(remark: Remark) -> Finding {

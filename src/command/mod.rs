@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod other_log;
 mod progress;
+mod publication;
 mod request;
 mod run;
 mod status;

@@ -12,7 +12,7 @@ use binlake::source::{Checkpoint, Flavor, Sample};
 use serde::Serialize;
 
 use super::assemble::{Assembled, AssembledSource, Need};
-use super::{Failed, Outcome, print};
+use super::{Failed, Outcome, print, publication};
 
 /// How long the server may take to tell its end.
 const ASK: Duration = Duration::from_secs(2);
@@ -78,6 +78,8 @@ struct TableReport {
     bytes: u64,
     zero_dates: std::collections::BTreeMap<String, u64>,
     dropped_records: Dropped,
+    /// What the metastore shows of its lake tables; empty where none is set.
+    publications: Vec<publication::Report>,
 }
 
 /// Prints the status.
@@ -177,6 +179,7 @@ async fn table_report(
     };
     let covered = covered(rooms, table, committed.as_ref()).await?;
     let point = committed.as_ref().and_then(|committed| committed.point.clone());
+    let publications = publication::reports(rooms, &specs).await;
     let freshness = match (&point, covered) {
         (Some(_), true) => lag,
         (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
@@ -201,6 +204,7 @@ async fn table_report(
         files: committed.as_ref().map_or(0, |committed| committed.files),
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
+        publications,
         zero_dates: committed.as_ref().map(|committed| committed.zero_dates.clone()).unwrap_or_default(),
         dropped_records: point.as_ref().map(|point| point.dropped).unwrap_or_default(),
         committed: committed.zip(point).map(|(committed, point)| CommittedPlace {
@@ -261,6 +265,9 @@ fn for_people(report: &Report) -> String {
             if !table.dropped_records.is_none() {
                 let Dropped { late, repeated } = table.dropped_records;
                 text.push_str(&format!("      left out of the change log: {late} late records, {repeated} repeated ones\n"));
+            }
+            for publication in table.publications.iter().filter(|publication| !publication.is_up_to_date()) {
+                text.push_str(&publication.for_people());
             }
             if let Some(reason) = &table.reason {
                 text.push_str(&format!("      {reason}\n      remedy: {}\n", table.remedy.as_deref().unwrap_or("-")));

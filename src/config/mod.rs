@@ -32,8 +32,9 @@ pub use read::store_options;
 pub use resolve::{LakeNames, LakeTables, Resolution, ResolvedTable, clashes, resolve};
 pub use secret::Secret;
 pub use settings::{
-    Cascades, ChangelogConfig, Check, CommitConfig, Config, Datetime, KafkaConfig, LakeConfig, Layout, LocalConfig, Mode,
-    Property, RetentionConfig, SnapshotConfig, SourceConfig, TableEntry, TableOptions, TlsConfig, TlsMode, Word, ZeroDates,
+    Cascades, ChangelogConfig, Check, CommitConfig, Config, Datetime, KafkaConfig, LakeConfig, Layout, LocalConfig,
+    MetastoreAddress, Mode, Property, RetentionConfig, SnapshotConfig, SourceConfig, TableEntry, TableOptions, TlsConfig,
+    TlsMode, Word, ZeroDates,
 };
 pub use substitute::{Environment, ProcessEnvironment};
 

@@ -83,6 +83,11 @@ impl fmt::Display for LakeConfig {
             writeln!(f, "  options: {}", map(&self.options))?;
         }
         writeln!(f, "  database: {}", quoted(&self.database))?;
+        match self.metastore.as_slice() {
+            [] => writeln!(f, "  # metastore: none, tables are files")?,
+            [only] => writeln!(f, "  metastore: {}", quoted(&only.to_string()))?,
+            several => writeln!(f, "  metastore: {}", list(several))?,
+        }
         let commit = self.commit;
         let (interval, bytes) = (show_duration(commit.interval), show_size(commit.bytes));
         writeln!(f, "  commit: {{interval: {interval}, rows: {}, bytes: {bytes}}}", commit.rows)?;

@@ -211,6 +211,8 @@ pub struct LakeConfig {
     pub options: BTreeMap<String, Property>,
     /// The Hive database of a table: a text with `{database}` and `{source}`.
     pub database: String,
+    /// The Hive Metastore that the tables are published in: addresses of one, tried in order. None where it is empty.
+    pub metastore: Vec<MetastoreAddress>,
     /// When a batch is committed.
     pub commit: CommitConfig,
     /// Bytes a data file of a mirror aims at: beyond it a segment splits.
@@ -225,6 +227,24 @@ pub struct LakeConfig {
     pub zero_dates: ZeroDates,
     /// What mirrors compare.
     pub check: Check,
+}
+
+/// `thrift://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetastoreAddress {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for MetastoreAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "thrift://[{}]:{}", self.host, self.port),
+            false => write!(f, "thrift://{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// A batch is committed when the first of these is reached.
@@ -374,6 +394,8 @@ pub(super) mod default {
     pub(in crate::config) const FILE_BYTES: u64 = 64 << 20;
     /// `lake.database`.
     pub(in crate::config) const LAKE_DATABASE: &str = "ods_{database}";
+    /// The port of `lake.metastore`.
+    pub(in crate::config) const METASTORE_PORT: u16 = 9083;
     /// The port in `url`.
     pub(in crate::config) const PORT: u16 = 3306;
 }

@@ -16,6 +16,7 @@ use crate::pipeline::{Board, Rooms, TableOptions, load, tail, write};
 
 pub mod attendant;
 pub mod lookout;
+pub mod publication;
 pub mod reconcile;
 pub mod requests;
 pub mod source_runner;

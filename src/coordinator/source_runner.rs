@@ -8,17 +8,25 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{Cut, Failure, Remedy};
-use crate::metadata::{Parked, Phase, SourceState};
+use crate::change::{Cut, Failure, Remedy, TableName};
+use crate::metadata::{Parked, Phase, SourceState, TableState};
 use crate::pipeline::tail::{self, Tail};
 use crate::pipeline::write::Standing;
 use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, other_server, targets};
 
 use super::attendant::{Attendant, reached};
+use super::publication::{self, Refusals};
 use super::supervisor::{Backoff, describe};
 use super::{Outcome, Settings, SourcePlan, WantedTable, lookout, reconcile, requests};
 
-type StandingsOf = BTreeMap<TableKey, (CancellationToken, watch::Receiver<Vec<watch::Receiver<Standing>>>)>;
+/// A table that is looked after.
+struct Attended {
+    stop: CancellationToken,
+    standings: watch::Receiver<Vec<watch::Receiver<Standing>>>,
+    refusals: Refusals,
+}
+
+type StandingsOf = BTreeMap<TableKey, Attended>;
 
 /// Runs one source until cancelled, or until it has caught up.
 pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken) -> Outcome {
@@ -34,7 +42,7 @@ pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken
             Err(error) => return stopped(&name, &error),
         };
         let error = match supervise(&plan, &ledger, &settings, &cancel).await {
-            Ok(()) => break (ledger, Outcome::default()),
+            Ok(refused) => break (ledger, Outcome { parked: refused, ..Outcome::default() }),
             Err(error) => error,
         };
         let Some(found) = error.ahead().filter(|found| settings.take_over && *found > lease.term) else {
@@ -68,16 +76,24 @@ struct SoFar {
     before_first: bool,
     /// The last one took up a rebuild.
     rebuild_asked: bool,
+    /// What the last one could not publish.
+    refused: Vec<(TableName, Parked)>,
 }
 
 /// Starts the session anew after what may pass. What was refused at the very start ends the run: nobody waits for a typo.
-async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings, cancel: &CancellationToken) -> Result<()> {
+/// Answers what stands still in the metastore.
+async fn supervise(
+    plan: &SourcePlan,
+    ledger: &Arc<Ledger>,
+    settings: &Settings,
+    cancel: &CancellationToken,
+) -> Result<Vec<(TableName, Parked)>> {
     let mut backoff = Backoff::new(settings.backoff, settings.backoff_max);
-    let mut so_far = SoFar { before_first: true, rebuild_asked: false };
+    let mut so_far = SoFar { before_first: true, rebuild_asked: false, refused: Vec::new() };
     loop {
         let started = Instant::now();
         let mut error = match session(plan, ledger, settings, cancel, &mut so_far).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(so_far.refused),
             Err(error) => error,
         };
         if so_far.rebuild_asked
@@ -109,7 +125,7 @@ async fn supervise(plan: &SourcePlan, ledger: &Arc<Ledger>, settings: &Settings,
         let wait = backoff.wait(started.elapsed());
         tokio::select! {
             biased;
-            () = cancel.cancelled() => return Ok(()),
+            () = cancel.cancelled() => return Ok(Vec::new()),
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -185,8 +201,9 @@ async fn session(
     let outcome =
         watch_over(plan, ledger, settings, cancel, &wanted, &target, &mut tailer, &mut attendants, &mut standings).await;
     stop.cancel();
-    for (stop, _) in standings.values() {
-        stop.cancel();
+    so_far.refused = refused(&standings);
+    for attended in standings.values() {
+        attended.stop.cancel();
     }
     while let Some(ended) = attendants.join_next().await {
         log_late(ended);
@@ -195,6 +212,13 @@ async fn session(
         log_late(ended);
     }
     outcome
+}
+
+fn refused(standings: &StandingsOf) -> Vec<(TableName, Parked)> {
+    let of_table = |(key, attended): (&TableKey, &Attended)| {
+        attended.refusals.all().into_iter().map(|refusal| (key.table.clone(), refusal)).collect::<Vec<_>>()
+    };
+    standings.iter().flat_map(of_table).collect()
 }
 
 fn log_late(ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
@@ -267,7 +291,12 @@ async fn look_after(
                 standings: Arc::new(sender),
             };
             attendants.spawn(attendant.run(stop.clone()));
-            standings.insert(key.clone(), (stop, receiver));
+            let refusals = Refusals::default();
+            if plan.rooms.lake.is_published() && state.listed {
+                let (ledger, refusals) = (Arc::clone(ledger), refusals.clone());
+                attendants.spawn(publication::run(plan.clone(), ledger, key.clone(), settings.clone(), refusals, stop.clone()));
+            }
+            standings.insert(key.clone(), Attended { stop, standings: receiver, refusals });
         }
         if matches!(state.phase, Phase::Live { .. }) {
             retire_replaced(plan, ledger, standings, key).await?;
@@ -283,13 +312,25 @@ async fn retire_replaced(plan: &SourcePlan, ledger: &Ledger, standings: &mut Sta
         return Ok(());
     }
     for old in generations.iter().filter(|old| old.generation < live.generation) {
-        if let Some((stop, _)) = standings.remove(&TableKey::of(old)) {
-            stop.cancel();
+        if let Some(attended) = standings.remove(&TableKey::of(old)) {
+            attended.stop.cancel();
         }
         tracing::info!(table = %old.table, old = old.generation, new = live.generation, "readers were switched to the new generation");
         requests::forget(plan, ledger, old).await?;
     }
     Ok(())
+}
+
+/// Whether the metastore shows what the lake has committed, or will not before somebody does something about it.
+fn is_shown(plan: &SourcePlan, state: &TableState, attended: &Attended) -> bool {
+    let specs = targets::targets(state);
+    let seqs: Vec<u64> = attended.standings.borrow().iter().map(|standing| standing.borrow().seq).collect();
+    !plan.rooms.lake.is_published()
+        || specs.iter().zip(seqs).all(|(spec, seq)| {
+            let shown = plan.rooms.lake.shown(&spec.name);
+            shown.is_some_and(|shown| shown.generation == spec.generation && shown.seq >= seq)
+                || attended.refusals.of(&spec.name.to_string()).is_some()
+        })
 }
 
 /// Whether every table that can go on covers the position that was asked for.
@@ -308,9 +349,10 @@ async fn caught_up(plan: &SourcePlan, ledger: &Ledger, target: &Sample, standing
             return Ok(false);
         };
         let live = matches!(state.phase, Phase::Live { .. });
-        let there = standings.get(&key).is_some_and(|(_, table)| reached(&table.borrow(), &ends, target));
+        let attended = standings.get(&key);
+        let there = attended.is_some_and(|attended| reached(&attended.standings.borrow(), &ends, target));
         let passed = state.phase.handoff().is_some_and(|handoff| published.position >= handoff);
-        if !(live && there && passed) {
+        if !(live && there && passed && attended.is_some_and(|attended| is_shown(plan, &state, attended))) {
             return Ok(false);
         }
     }

@@ -1,7 +1,7 @@
 //! Chunks of a snapshot as files: nothing of them is visible before a commit adopts them.
 //!
-//! Each attempt writes into a directory of its own, `g0001/chunks/c000012-<attempt>/`, so a chunk that is read twice makes two
-//! sets of files and the metadata store says which one counts. A mirror's rows are sorted by stored key within each file. What
+//! Each attempt writes into directories of its own, `g0001/chunks/c000012-<attempt>-0000/` and so on, one for each file, so a chunk that is
+//! read twice makes two sets of files and the metadata store says which one counts. A mirror's rows are sorted by stored key within each file. What
 //! comes in beyond `batch_bytes` is cut off as one more file, so a chunk needs no more memory than that. A changelog table's
 //! rows carry `_op = 'r'` and the position of `since`; what the source's clock said is not known of them, so `_ts_ms`, `_gtid` and `_file`
 //! are NULL, `_row` counts through the snapshot, and the day they lie in is the one they were read on.
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::columns::{ChangeColumns, RowsBuilder, Shape};
-use super::datafile::{FileUpload, blocking};
+use super::datafile::{FILE_NAME, FileUpload, blocking};
 use super::log::{generation_name, table_folder, table_object};
 use super::store::LakeStore;
 use super::table::days::{self, Days};
@@ -29,6 +29,8 @@ pub(crate) struct ParquetChunk {
     spec: TableSpec,
     shape: Shape,
     directory: String,
+    /// Below it, of a changelog table: the day's, with its slash.
+    day: String,
     rows: SnapshotRows,
     parts: Vec<ChunkPart>,
 }
@@ -52,7 +54,8 @@ impl ParquetChunk {
         let (since, chunk) = place;
         let shape = Shape::new(spec, settings)?;
         let changelog = spec.kind == TableKind::Changelog;
-        let mut directory = format!("{}/chunks/c{chunk:06}-{attempt}", generation_name(spec.generation));
+        let directory = format!("{}/chunks/c{chunk:06}-{attempt}", generation_name(spec.generation));
+        let mut day = String::new();
         if attempt.is_empty() || !attempt.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
             let reason = format!("{attempt:?} cannot name an attempt: letters, digits, - and _ can");
             return Err(Error::File { path: directory, reason });
@@ -60,11 +63,11 @@ impl ParquetChunk {
         if changelog {
             let read_us = i64::try_from(settings.clock.now_ms()).unwrap_or(i64::MAX).saturating_mul(1000);
             let mut days = Days::new(&settings.datetime_zone, spec.name.to_string())?;
-            directory = format!("{directory}/{}", days::directory(days.day(read_us)?));
+            day = format!("/{}", days::directory(days.day(read_us)?));
         }
         let rows = SnapshotRows { rows: RowsBuilder::new(&shape), changelog, since, next_row: chunk << ROW_BITS };
         let (store, settings, spec) = (store.clone(), settings.clone(), spec.clone());
-        Ok(Self { store, settings, spec, shape, directory, rows, parts: Vec::new() })
+        Ok(Self { store, settings, spec, shape, directory, day, rows, parts: Vec::new() })
     }
 
     /// Makes a file of what is in memory.
@@ -73,7 +76,7 @@ impl ParquetChunk {
             return Ok(());
         }
         let batch = self.rows.rows.take()?;
-        let path = format!("{}/part-{:04}.parquet", self.directory, self.parts.len());
+        let path = format!("{}-{:04}{}/{FILE_NAME}", self.directory, self.parts.len(), self.day);
         let batch = match self.spec.kind {
             TableKind::Changelog => batch,
             TableKind::Mirror => {

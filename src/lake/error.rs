@@ -1,5 +1,6 @@
 //! What can go wrong in the lake, with what the operator does about it.
 
+use super::metastore;
 use crate::change::failure::{advice_on_place, all_said};
 use crate::change::{ChangePosition, Failure, Remedy, Term};
 
@@ -88,6 +89,19 @@ pub enum Error {
         /// What mends it.
         remedy: String,
     },
+    /// The metastore failed. Commits go on.
+    #[error(transparent)]
+    Metastore(#[from] metastore::Error),
+    /// The metastore holds something that is not ours to change.
+    #[error("lake table {table} cannot be published: {reason}")]
+    Publication {
+        /// The table.
+        table: String,
+        /// What was found.
+        reason: String,
+        /// What mends it.
+        remedy: String,
+    },
     /// The store cannot do what a commit needs.
     #[error("lake {url}: {reason}")]
     Unsuitable {
@@ -111,7 +125,8 @@ impl Failure for Error {
             Self::Divergence { .. } => {
                 Remedy::Park("find out who wrote past the binlog, then run `binlake rebuild` for it".to_owned())
             }
-            Self::Value { remedy, .. } => Remedy::Park(remedy.clone()),
+            Self::Metastore(error) => error.remedy(),
+            Self::Value { remedy, .. } | Self::Publication { remedy, .. } => Remedy::Park(remedy.clone()),
             Self::Unsuitable { remedy, .. } => Remedy::Stop(remedy.clone()),
         }
     }
@@ -119,6 +134,7 @@ impl Failure for Error {
     fn advice(&self) -> Option<String> {
         match self {
             Self::Store { path, .. } => advice_on_place(&format!("the lake ({path})"), &all_said(self)),
+            Self::Metastore(error) => error.advice(),
             Self::Scratch { path, .. } => advice_on_place(&format!("`scratch` ({path})"), &all_said(self)),
             _ => None,
         }

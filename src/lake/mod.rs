@@ -26,8 +26,10 @@ pub mod keys;
 mod log;
 pub mod memory;
 pub mod merge;
+pub mod metastore;
 mod object_lake;
 mod place;
+pub mod publish;
 mod readback;
 mod remote;
 mod store;
@@ -37,6 +39,7 @@ mod timed;
 pub use error::Error;
 pub use object_lake::ObjectLake;
 pub use place::StoreOptions;
+pub use publish::{Publication, Publishing, Shown};
 pub use readback::TextRow;
 pub use store::Settle;
 
@@ -106,6 +109,8 @@ pub struct Settings {
     pub scratch: std::path::PathBuf,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where it is published; None where files are all there is.
+    pub publishing: Option<Arc<Publishing>>,
 }
 
 /// What a lake table holds.
@@ -338,4 +343,25 @@ pub trait Lake: Send + Sync {
     async fn traces(&self, name: &LakeName) -> Result<Option<Traces>>;
     /// The commit records that are still there, oldest first.
     async fn history(&self, name: &LakeName, generation: u32) -> Result<Vec<HistoryEntry>>;
+    /// Whether a metastore shows this lake's tables.
+    fn is_published(&self) -> bool {
+        false
+    }
+    /// Brings the metastore to what readers of this generation are to see: see [`publish`](mod@publish). Nothing happens where no metastore is
+    /// set, the generation is not the one that readers see, or the metastore shows its last commit already.
+    async fn publish(&self, _spec: &TableSpec) -> Result<()> {
+        Ok(())
+    }
+    /// What this process has published of a table.
+    fn shown(&self, _name: &LakeName) -> Option<Shown> {
+        None
+    }
+    /// What the metastore shows of a table; None where no metastore is set.
+    async fn publication(&self, _name: &LakeName) -> Result<Option<Publication>> {
+        Ok(None)
+    }
+    /// Tries the metastore, and looks at these databases; nothing of it stays. Empty where no metastore is set.
+    async fn check_metastore(&self, _databases: &[String]) -> Vec<publish::Remark> {
+        Vec::new()
+    }
 }

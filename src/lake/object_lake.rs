@@ -17,8 +17,8 @@ use super::table::ledger::Ledger;
 use super::table::{ChangelogWriter, MirrorWriter};
 use super::timed::Timed;
 use super::{
-    ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Result, Settings, TableKind, TableSpec, TableWriter, Traces,
-    unique,
+    ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Publication, Result, Settings, Shown, TableKind, TableSpec,
+    TableWriter, Traces, publish, unique,
 };
 use crate::change::failure::all_said;
 use crate::change::{Cut, Term};
@@ -177,6 +177,35 @@ impl Lake for ObjectLake {
     async fn history(&self, name: &LakeName, generation: u32) -> Result<Vec<HistoryEntry>> {
         let records = CommitLog::new(&self.store, name, generation).records().await?;
         Ok(records.iter().map(super::log::record::Record::entry).collect())
+    }
+
+    fn is_published(&self) -> bool {
+        self.settings.publishing.is_some()
+    }
+
+    async fn publish(&self, spec: &TableSpec) -> Result<()> {
+        match &self.settings.publishing {
+            Some(publishing) => publish::publish(&self.store, &self.settings, publishing, spec).await,
+            None => Ok(()),
+        }
+    }
+
+    fn shown(&self, name: &LakeName) -> Option<Shown> {
+        self.settings.publishing.as_ref().and_then(|publishing| publishing.shown(name))
+    }
+
+    async fn publication(&self, name: &LakeName) -> Result<Option<Publication>> {
+        match &self.settings.publishing {
+            Some(publishing) => publish::publication(&self.store, publishing, name).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn check_metastore(&self, databases: &[String]) -> Vec<publish::Remark> {
+        match &self.settings.publishing {
+            Some(publishing) => publish::check(&self.store, publishing, databases).await,
+            None => Vec::new(),
+        }
     }
 
     async fn traces(&self, name: &LakeName) -> Result<Option<Traces>> {

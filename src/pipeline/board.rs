@@ -49,6 +49,8 @@ pub struct Board {
     published: Bell,
     /// Those that follow one table: a change of one of a thousand tables wakes nobody else's.
     followers: Mutex<HashMap<TableKey, Bell>>,
+    /// Those that follow the commits of one table.
+    commits: Mutex<HashMap<TableKey, Bell>>,
     /// Those that follow all tables.
     watchers: Mutex<Vec<Weak<ChangedTables>>>,
     loads: OnceLock<Arc<Semaphore>>,
@@ -78,6 +80,7 @@ impl Default for Board {
             topics: Mutex::default(),
             published: Bell::default(),
             followers: Mutex::default(),
+            commits: Mutex::default(),
             watchers: Mutex::default(),
             loads: OnceLock::new(),
             openings: Arc::new(Semaphore::new(OPENINGS)),
@@ -117,10 +120,23 @@ impl Board {
         locked(&self.watchers).retain(|watcher| watcher.upgrade().inspect(|watcher| watcher.note(key)).is_some());
     }
 
+    /// Called when a lake table of this table has a new commit.
+    pub fn committed(&self, key: &TableKey) {
+        if let Some(bell) = locked(&self.commits).get(key) {
+            bell.ring();
+        }
+    }
+
+    /// Hears every commit of one table.
+    pub fn watch_commits(&self, key: &TableKey) -> Listener {
+        locked(&self.commits).entry(key.clone()).or_default().listen()
+    }
+
     /// Called when a generation of a table is gone.
     pub fn table_gone(&self, key: &TableKey) {
         self.table_changed(key);
         locked(&self.followers).remove(key);
+        locked(&self.commits).remove(key);
     }
 
     /// Hears every change of a phase or capture of one table.

@@ -1,4 +1,5 @@
-//! The three verbs: [`load`] (source → lake), [`tail`] (source → change log), [`write`](mod@write) (change log → lake).
+//! The verbs: [`load`] (source → lake), [`tail`] (source → change log), [`write`](mod@write) (change log → lake), and [`publish`]
+//! (lake → metastore).
 //!
 //! Each is pulled along by one loop, holds a position and nothing else, and returns on the first error: it is started again from its
 //! durable checkpoint by the coordinator. They hand over through stored data, never through each other.
@@ -17,6 +18,7 @@ pub mod epoch;
 pub mod ledger;
 pub mod load;
 pub mod past;
+pub mod publish;
 pub mod record_flow;
 pub mod tail;
 pub mod targets;

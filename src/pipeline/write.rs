@@ -79,6 +79,8 @@ pub struct Write {
 pub struct Standing {
     /// The position that readers see; None before the first publication.
     pub seen: Option<Cut>,
+    /// The number of the commit record.
+    pub seq: u64,
     /// The offset behind the last record taken, per partition.
     pub offsets: Vec<LogOffset>,
 }
@@ -426,7 +428,9 @@ impl Writing {
     fn tell(&self) -> Result<()> {
         let point = self.point()?;
         let seen = point.publish.then_some(point.position);
-        self.write.standing.send_replace(Standing { seen, offsets: point.offsets.clone() });
+        let seq = self.table.committed().seq;
+        self.write.standing.send_replace(Standing { seen, seq, offsets: point.offsets.clone() });
+        self.write.board.committed(&self.write.key);
         Ok(())
     }
 

@@ -33,7 +33,19 @@ pub const SWITCHED: &str = "switched";
 /// Coordinator: the metadata store has forgotten the old generation, the change log has not.
 pub const RETIRING: &str = "retiring";
 
-/// All of them.
+/// Publication: the log was read, the metastore was not asked for anything.
+pub const SHOWING: &str = "showing";
+/// Publication: `binlake.seq` is swapped, the partitions are as they were.
+pub const CLAIMED: &str = "claimed";
+/// Publication: the partitions are swapped, the table still says that they are not.
+pub const SWAPPED: &str = "swapped";
+/// Publication: the metastore shows the version, nobody was told.
+pub const SHOWN: &str = "shown";
+
+/// Those that are passed only where a lake is published in a metastore.
+pub const OF_PUBLICATION: &[&str] = &[SHOWING, CLAIMED, SWAPPED, SHOWN];
+
+/// All others.
 pub const ALL: &[&str] = &[
     FORMAT_STEP,
     CAPTURING,

@@ -51,6 +51,7 @@ impl Limits {
                 batch_bytes: if spills { 300 } else { 1 << 20 },
                 scratch: scratch.join("binlake-simulation"),
                 clock,
+                publishing: None,
             },
             tail: tail::Settings {
                 batch_bytes: scene.between(500, 4000) as usize,

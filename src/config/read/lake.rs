@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::metastore::metastore;
 use super::stores;
 use crate::config::cursor::{Fields, Reader};
 use crate::config::problem::Place;
@@ -18,7 +19,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
     let mut fields = reader.fields(node)?;
     let place = stores::place(reader, &mut fields);
     let database = database(reader, &mut fields);
-    reader.not_built(&mut fields, "metastore", "the Hive Metastore is", "remove it; `binlake files TABLE` lists a table's files");
+    let metastore = metastore(reader, fields.take("metastore"));
     let commit = commit(reader, fields.take("commit"));
     let retention = retention(reader, fields.take("retention"));
     let file_bytes = match fields.take("file_bytes") {
@@ -37,6 +38,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
         directory: place.directory,
         options: place.options,
         database: database?,
+        metastore: metastore?,
         commit: commit?,
         file_bytes: file_bytes?,
         retention: retention?,

@@ -11,6 +11,7 @@ use super::tree::Node;
 mod changelog;
 mod kafka;
 mod lake;
+mod metastore;
 mod sources;
 mod stores;
 

@@ -28,6 +28,7 @@ pub(crate) fn settings() -> Settings {
         batch_bytes: 1 << 20,
         scratch: std::env::temp_dir(),
         clock: Arc::new(SystemClock),
+        publishing: None,
     }
 }
 

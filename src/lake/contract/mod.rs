@@ -3,6 +3,7 @@
 mod changelog;
 mod lifecycle;
 mod mirror;
+mod publication;
 mod readers;
 #[path = "../../../tests/servers/s3.rs"]
 mod s3;
@@ -47,14 +48,24 @@ pub(super) fn houses() -> [House; 3] {
 
 impl House {
     pub(super) fn new(ground: Ground) -> Self {
+        Self::with(ground, None)
+    }
+
+    /// One that is published.
+    pub(super) fn with(ground: Ground, publishing: Option<Arc<Publishing>>) -> Self {
         match ground {
-            Ground::S3 => Self::at(ground, &s3::S3::shared().bucket(), s3::S3::shared().port(), &[]),
-            Ground::Files | Ground::Memory => Self::at(ground, "", 0, &[]),
+            Ground::S3 => Self::at(ground, (&s3::S3::shared().bucket(), s3::S3::shared().port()), &[], publishing),
+            Ground::Files | Ground::Memory => Self::at(ground, ("", 0), &[], publishing),
         }
     }
 
     /// On a bucket behind a port, with more options of the client.
-    pub(super) fn at(ground: Ground, bucket: &str, port: u16, more: &[(&str, &str)]) -> Self {
+    pub(super) fn at(
+        ground: Ground,
+        (bucket, port): (&str, u16),
+        more: &[(&str, &str)],
+        publishing: Option<Arc<Publishing>>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(MIDNIGHT_MS));
         let url = match ground {
@@ -79,6 +90,7 @@ impl House {
             batch_bytes: 16 << 10,
             scratch: directory.path().join("scratch"),
             clock: Arc::clone(&clock) as _,
+            publishing,
         };
         std::fs::create_dir_all(&settings.scratch).unwrap();
         let lake = match ground {

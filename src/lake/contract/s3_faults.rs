@@ -15,7 +15,7 @@ async fn behind_a_proxy() -> (House, S3Proxy, String) {
     let server = S3::shared();
     let bucket = server.bucket();
     let proxy = S3Proxy::start(server.port()).await;
-    let house = House::at(Ground::S3, &bucket, proxy.port(), &[("timeout", "1s")]);
+    let house = House::at(Ground::S3, (&bucket, proxy.port()), &[("timeout", "1s")], None);
     (house, proxy, bucket)
 }
 
@@ -185,7 +185,7 @@ async fn a_store_that_ignores_the_condition_is_refused_and_one_that_is_not_there
     assert!(error.to_string().contains("a second put-if-absent of the same name went through"), "{error}");
     assert!(matches!(crate::change::Failure::remedy(&error), crate::change::Remedy::Stop(_)));
     assert!(S3::shared().objects(&bucket).is_empty(), "a probe leaves nothing");
-    let nowhere = House::at(Ground::S3, "no-such-bucket", S3::shared().port(), &[]);
+    let nowhere = House::at(Ground::S3, ("no-such-bucket", S3::shared().port()), &[], None);
     let error = nowhere.lake.probe().await.unwrap_err();
     assert!(matches!(&error, Error::Unsuitable { remedy, .. } if remedy.contains("make the bucket")), "{error:?}");
 }

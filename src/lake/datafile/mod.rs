@@ -26,6 +26,10 @@ pub(crate) use upload::location;
 #[cfg(test)]
 mod tests;
 
+/// The name of every data file: each lies in a directory of its own, so that a directory can be what engines read (a metastore names
+/// directories, never files), never changes, and belongs to one partition alone.
+pub(crate) const FILE_NAME: &str = "part.parquet";
+
 /// One data file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {

@@ -135,6 +135,7 @@ fn record(switcher: &Switcher, generation: u32, seq: u64) -> Record {
         rows: Default::default(),
         bytes_written: 0,
         zero_dates: Default::default(),
+        published: None,
         switch_to: Some(switcher.generation),
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::Term;
 use crate::lake::datafile::FileEntry;
 use crate::lake::merge::Segment;
+use crate::lake::publish::Published;
 use crate::lake::{CommitPoint, HistoryEntry};
 
 /// The format this program writes, and the newest it reads.
@@ -100,6 +101,9 @@ pub(crate) struct Record {
     /// Zero dates that this batch stored as NULL, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) zero_dates: BTreeMap<String, u64>,
+    /// The last version of this generation that a metastore was brought to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<Published>,
     /// The generation that readers go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) switch_to: Option<u32>,

@@ -7,7 +7,7 @@ use super::compaction;
 use super::days;
 use super::ledger::{Draft, Ledger, sum_zero_dates};
 use crate::lake::columns::Shape;
-use crate::lake::datafile::{FileEntry, FileUpload};
+use crate::lake::datafile::{FILE_NAME, FileEntry, FileUpload};
 use crate::lake::log::record::{RecordKind, RowCounts};
 use crate::lake::{ChangeSink, ChunkFile, CommitPoint, Committed, Maintenance, Result, TableWriter};
 
@@ -33,7 +33,7 @@ impl ChangelogWriter {
 
     fn next_path(&mut self, day: &str) -> String {
         let generation = self.ledger.generation_directory();
-        let path = format!("{generation}/{}/{}/part-{:04}.parquet", days::directory(day), self.directory, self.parts);
+        let path = format!("{generation}/{}/{}-{:04}/{FILE_NAME}", days::directory(day), self.directory, self.parts);
         self.parts += 1;
         path
     }

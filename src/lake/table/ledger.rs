@@ -17,6 +17,7 @@ use crate::lake::log::generations::{self, Switcher};
 use crate::lake::log::record::{Record, RecordKind, RowCounts, SegmentChange, VERSION};
 use crate::lake::log::state::{Content, State};
 use crate::lake::log::{CommitLog, Slot, generation_name, table_folder, table_object};
+use crate::lake::publish::Published;
 use crate::lake::store::LakeStore;
 use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec, unique};
 use crate::trial::{Mistake, at, planted, point};
@@ -283,6 +284,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// What this process has published of this generation, if the log does not say so yet.
+    pub(crate) fn publication(&self) -> Option<Published> {
+        let shown = self.settings.publishing.as_ref()?.shown(&self.spec.name)?;
+        let is_new = self.state.published.is_none_or(|noted| noted.seq < shown.seq);
+        (shown.generation == self.spec.generation && is_new).then_some(Published { seq: shown.seq, at_ms: shown.at_ms })
+    }
+
     /// Makes sure that the log still ends where we left it: before anything is deleted.
     pub(crate) async fn check_still_ours(&self) -> Result<()> {
         if !self.log.has(self.state.seq).await? {
@@ -317,6 +325,7 @@ impl Ledger {
             rows: draft.rows,
             bytes_written: draft.bytes_written,
             zero_dates: draft.zero_dates,
+            published: self.publication(),
             switch_to: None,
         }
     }

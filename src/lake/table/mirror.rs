@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::ledger::{Draft, Ledger, sum_zero_dates};
 use crate::lake::batch::MirrorBatch;
 use crate::lake::columns::Shape;
+use crate::lake::datafile::FILE_NAME;
 use crate::lake::log::record::{RecordKind, RowCounts};
 use crate::lake::log::state::{Content, difference};
 use crate::lake::merge::{self, MergeContext, Merged, Segment};
@@ -37,7 +38,7 @@ impl MirrorWriter {
         let mut parts = 0;
         let mut next_path = || {
             parts += 1;
-            format!("{directory}/part-{:04}.parquet", parts - 1)
+            format!("{directory}-{:04}/{FILE_NAME}", parts - 1)
         };
         let mut context = MergeContext {
             store: self.ledger.store.objects(),

@@ -2,7 +2,8 @@
 //!
 //! **Why nothing live is touched.** Three kinds of files go, each for a reason that no later event can undo:
 //! - *Replaced* files: a commit says that they are no longer live, names are never used twice, and so none comes back. They stay
-//!   for readers as retention says, counted from the commit that replaced them. Files go first and the record that forgets them
+//!   for readers as retention says, counted from the commit that replaced them; where a metastore sends readers to them, from the
+//!   publication of a version without them, and none goes that the metastore still names. Files go first and the record that forgets them
 //!   comes later: after a crash in between they are deleted once more.
 //! - *Orphans* that no state names. A commit's directory carries its writer's term. Ours is in the log behind everything that
 //!   older terms committed, and the slot that an older writer would put next is ours, so what it wrote and did not commit it never
@@ -25,6 +26,7 @@ use super::ledger::Ledger;
 use crate::change::Term;
 use crate::lake::log::state::{Retained, State};
 use crate::lake::log::{CommitLog, generation_of};
+use crate::lake::publish::{canonical, hive_location};
 use crate::lake::{Error, Maintenance, Result, Retention};
 
 /// Log entries that are kept at most, for people.
@@ -110,7 +112,13 @@ impl Ledger {
     /// When there may be something to remove again: a table without changes is left alone until then, and with it the store.
     fn next_removal_ms(&self, now_ms: u64) -> u64 {
         let forgotten: BTreeSet<&String> = self.forgotten.iter().collect();
-        let retained: Vec<&Retained> = self.state.retained.iter().filter(|file| !forgotten.contains(&file.path)).collect();
+        let here = || self.state.retained.iter().filter(|file| !forgotten.contains(&file.path));
+        let retained: Vec<Retained> = here().filter_map(|file| self.left_by_readers(file)).collect();
+        if retained.len() < here().count() {
+            // When the metastore follows nobody knows.
+            return 0;
+        }
+        let retained: Vec<&Retained> = retained.iter().collect();
         let lapse_ms = next_lapse_ms(&retained, self.state.live_bytes(), &self.settings.retention);
         // Log entries go one by one as they come of age.
         let entries_ms = now_ms.saturating_add(ENTRIES_EVERY_MS);
@@ -120,14 +128,49 @@ impl Ledger {
     async fn delete_lapsed(&mut self, keep: &BTreeSet<String>, now_ms: u64) -> Result<u64> {
         let forgotten: BTreeSet<&String> = self.forgotten.iter().collect();
         let here = |file: &&Retained| !forgotten.contains(&file.path) && !keep.contains(&file.path);
-        let retained: Vec<Retained> = self.state.retained.iter().filter(here).cloned().collect();
-        let lapsed = lapsed(&retained, self.state.live_bytes(), now_ms, &self.settings.retention);
+        let retained: Vec<Retained> =
+            self.state.retained.iter().filter(here).filter_map(|file| self.left_by_readers(file)).collect();
+        let mut lapsed = lapsed(&retained, self.state.live_bytes(), now_ms, &self.settings.retention);
+        if !lapsed.is_empty() {
+            let Some(named) = self.named_by_metastore().await else { return Ok(0) };
+            lapsed.retain(|file| !self.is_named(&named, &file.path));
+        }
         for file in &lapsed {
             self.store.delete(&self.object(&file.path)).await?;
             self.drop_empty_directories(&file.path).await?;
             self.forgotten.push(file.path.clone());
         }
         Ok(lapsed.len() as u64)
+    }
+
+    /// A replaced file with the time since when no new reader is sent to it; None while a metastore may send some.
+    fn left_by_readers(&self, file: &Retained) -> Option<Retained> {
+        if self.settings.publishing.is_none() {
+            return Some(file.clone());
+        }
+        let noted = self.publication().filter(|published| published.seq >= file.replaced_seq).map(|published| published.at_ms);
+        let unshown_ms = file.unshown_ms.or(noted)?;
+        Some(Retained { replaced_ms: file.replaced_ms.max(unshown_ms), ..file.clone() })
+    }
+
+    /// What the metastore names at this moment; empty where there is none. None where it does not say: then nothing is deleted.
+    async fn named_by_metastore(&self) -> Option<BTreeSet<String>> {
+        let Some(publishing) = &self.settings.publishing else { return Some(BTreeSet::new()) };
+        let named = publishing.named(&self.spec.name).await;
+        named
+            .inspect_err(
+                |error| tracing::warn!(table = %self.spec.name, %error, "nothing is deleted while the metastore does not answer"),
+            )
+            .ok()
+    }
+
+    fn is_named(&self, named: &BTreeSet<String>, path: &str) -> bool {
+        let directory = path.rsplit_once('/').map_or(path, |(directory, _)| directory);
+        let is_named = named.contains(&canonical(&hive_location(&self.store, &self.object(directory))));
+        if is_named {
+            tracing::warn!(table = %self.spec.name, directory, "it stays: the metastore shows it again, though a later version was published");
+        }
+        is_named
     }
 
     /// The directories of a deleted file, up to the one that was made in one go.
@@ -203,7 +246,12 @@ impl Ledger {
 
     /// How many files went, and whether there is a generation left that will go.
     async fn delete_older_generations(&self, now_ms: u64) -> Result<(u64, bool)> {
-        let Some(our_switch_ms) = self.switched_ms else { return Ok((0, false)) };
+        let Some(mut our_switch_ms) = self.switched_ms else { return Ok((0, false)) };
+        if self.settings.publishing.is_some() {
+            let noted = self.publication().map(|published| published.at_ms);
+            let Some(first_ms) = self.state.first_published_ms.or(noted) else { return Ok((0, true)) };
+            our_switch_ms = our_switch_ms.max(first_ms);
+        }
         let retention = &self.settings.retention;
         let retained_bytes: u64 = self.state.retained.iter().map(|file| file.bytes).sum();
         let (mut deleted, mut left) = (0, false);
@@ -216,17 +264,29 @@ impl Ledger {
                 Err(Error::Log { .. }) => State::new(generation),
                 Err(error) => return Err(error),
             };
-            let since_ms = state.switched.map_or(our_switch_ms, |switched| switched.at_ms);
+            let switched_ms = state.switched.map_or(our_switch_ms, |switched| switched.at_ms);
+            let since_ms = if self.settings.publishing.is_some() { switched_ms.max(our_switch_ms) } else { switched_ms };
             let old_bytes = retained_bytes + state.live_bytes() + state.retained.iter().map(|file| file.bytes).sum::<u64>();
             if !lets_go(now_ms.saturating_sub(since_ms), old_bytes, self.state.live_bytes(), retention) {
                 left = true;
                 continue;
             }
             let directory = self.object(&name);
+            if !self.is_left_alone(&directory).await {
+                left = true;
+                continue;
+            }
             deleted += self.delete_all(&directory).await?;
             log.expire(u64::MAX, 0).await?;
         }
         Ok((deleted, left))
+    }
+
+    /// Whether the metastore names nothing in a directory.
+    async fn is_left_alone(&self, directory: &Path) -> bool {
+        let Some(named) = self.named_by_metastore().await else { return false };
+        let above = format!("{}/", canonical(&hive_location(&self.store, directory)));
+        !named.iter().any(|location| location.starts_with(&above))
     }
 
     async fn delete_all(&self, directory: &Path) -> Result<u64> {
@@ -256,7 +316,7 @@ mod tests {
     }
 
     fn old(name: &str, bytes: u64, replaced_ms: u64) -> Retained {
-        Retained { path: name.to_owned(), bytes, replaced_ms }
+        Retained { path: name.to_owned(), bytes, replaced_ms, replaced_seq: 1, unshown_ms: None }
     }
 
     fn names(files: &[&Retained]) -> Vec<String> {

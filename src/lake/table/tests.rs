@@ -45,6 +45,7 @@ impl House {
             batch_bytes: 1 << 20,
             scratch: std::env::temp_dir(),
             clock: Arc::clone(&clock) as _,
+            publishing: None,
         };
         Self { store, clock, settings }
     }

@@ -8,6 +8,7 @@ use crate::change::Term;
 use crate::lake::datafile::FileEntry;
 use crate::lake::log::record::{Record, RecordKind, SegmentChange};
 use crate::lake::merge::Segment;
+use crate::lake::publish::Published;
 use crate::lake::{CommitPoint, Committed};
 use crate::trial::{Mistake, planted};
 
@@ -18,6 +19,12 @@ pub(crate) struct Retained {
     pub(crate) bytes: u64,
     /// When the commit that replaced it was made, milliseconds since 1970-01-01 UTC.
     pub(crate) replaced_ms: u64,
+    /// The record of that commit.
+    #[serde(default)]
+    pub(crate) replaced_seq: u64,
+    /// When readers of a metastore were first shown a version without it; None where that is not known, or was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unshown_ms: Option<u64>,
 }
 
 /// The live files, in the order that the kind of table asks for.
@@ -53,6 +60,12 @@ pub(crate) struct State {
     pub(crate) zero_dates: BTreeMap<String, u64>,
     pub(crate) committed_ms: u64,
     pub(crate) switched: Option<Switched>,
+    /// The last publication that a record noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<Published>,
+    /// When the first one was made that a record noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_published_ms: Option<u64>,
 }
 
 impl State {
@@ -69,6 +82,8 @@ impl State {
             zero_dates: BTreeMap::new(),
             committed_ms: 0,
             switched: None,
+            published: None,
+            first_published_ms: None,
         }
     }
 
@@ -140,17 +155,28 @@ impl State {
         if let Some(point) = &record.point {
             self.point = Some(point.clone());
         }
+        if let Some(published) = record.published {
+            self.note_publication(published);
+        }
         self.seq = record.seq;
         self.id.clone_from(&record.id);
         self.committed_ms = record.committed_ms;
         Ok(())
     }
 
+    fn note_publication(&mut self, published: Published) {
+        let unshown = self.retained.iter_mut().filter(|file| file.unshown_ms.is_none() && file.replaced_seq <= published.seq);
+        unshown.for_each(|file| file.unshown_ms = Some(published.at_ms));
+        self.first_published_ms.get_or_insert(published.at_ms);
+        self.published = Some(published);
+    }
+
     fn apply_files(&mut self, record: &Record) -> Result<(), String> {
         let live: BTreeMap<String, u64> = self.files().iter().map(|file| (file.path.clone(), file.bytes)).collect();
         for path in &record.removed {
             let bytes = *live.get(path).ok_or_else(|| format!("it removes {path}, which is not live"))?;
-            self.retained.push(Retained { path: path.clone(), bytes, replaced_ms: record.committed_ms });
+            let (replaced_ms, replaced_seq) = (record.committed_ms, record.seq);
+            self.retained.push(Retained { path: path.clone(), bytes, replaced_ms, replaced_seq, unshown_ms: None });
         }
         if let Some(file) = record.added.iter().find(|file| live.contains_key(&file.path)) {
             return Err(format!("it adds {}, which is live already", file.path));

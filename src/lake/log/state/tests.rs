@@ -31,6 +31,7 @@ fn record(seq: u64, kind: RecordKind) -> Record {
         rows: RowCounts::default(),
         bytes_written: 0,
         zero_dates: BTreeMap::from([("d".to_owned(), 1)]),
+        published: None,
         switch_to: None,
     }
 }
@@ -60,7 +61,10 @@ fn segments_change_by_their_difference() {
     };
     state.apply(&split).unwrap();
     assert_eq!(state.content, Some(Content::Segments(new.clone())));
-    assert_eq!(state.retained, [Retained { path: "b".to_owned(), bytes: 10, replaced_ms: 3000 }]);
+    assert_eq!(
+        state.retained,
+        [Retained { path: "b".to_owned(), bytes: 10, replaced_ms: 3000, replaced_seq: 3, unshown_ms: None }]
+    );
     assert_eq!(state.zero_dates["d"], 3);
 
     let merged = vec![segment("", None, "e")];

@@ -122,6 +122,7 @@ pub(super) fn settings(scratch: &std::path::Path) -> Settings {
         batch_bytes: 3 << 10,
         scratch: scratch.to_owned(),
         clock: Arc::new(SystemClock),
+        publishing: None,
     }
 }
 

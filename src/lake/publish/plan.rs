@@ -1,0 +1,109 @@
+//! Which partition shows which directory. Pure.
+//!
+//! The number of a partition has no meaning, so nothing has to be remembered: a partition that shows a live directory keeps it, every
+//! live directory that is not shown takes a partition that shows none, and numbers are added or left over as it comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::hive::{Directory, Wanted, canonical};
+use crate::lake::metastore::{HiveColumn, Partition};
+
+/// What leads from the partitions that are there to those that are wanted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// New ones, on the empty directory.
+    pub(super) add: Vec<Partition>,
+    /// Those that show something else from now on, the new ones among them. All at once.
+    pub(super) alter: Vec<Partition>,
+    /// Those that showed nothing before and show nothing now.
+    pub(super) drop: Vec<Vec<String>>,
+    /// Whether any of them goes to the empty directory.
+    pub(super) needs_empty: bool,
+}
+
+/// A partition that shows a directory.
+fn showing(values: Vec<String>, directory: &Directory, columns: &[HiveColumn]) -> Partition {
+    let parameters = BTreeMap::from([
+        ("numFiles".to_owned(), "1".to_owned()),
+        ("numRows".to_owned(), directory.rows.to_string()),
+        ("totalSize".to_owned(), directory.bytes.to_string()),
+    ]);
+    Partition { values, location: directory.location.clone(), columns: columns.to_vec(), parameters }
+}
+
+/// A partition that shows nothing.
+fn on_empty(values: Vec<String>, empty: &str, columns: &[HiveColumn]) -> Partition {
+    let zero = |key: &str| (key.to_owned(), "0".to_owned());
+    let parameters = BTreeMap::from(["numFiles", "numRows", "totalSize"].map(zero));
+    Partition { values, location: empty.to_owned(), columns: columns.to_vec(), parameters }
+}
+
+fn numbered(group: &[String], number: u64) -> Vec<String> {
+    group.iter().cloned().chain([number.to_string()]).collect()
+}
+
+/// The partitions of a table that has none.
+pub(super) fn fresh(wanted: &Wanted, columns: &[HiveColumn]) -> Vec<Partition> {
+    let mut next: BTreeMap<&[String], u64> = BTreeMap::new();
+    let mut partitions = Vec::with_capacity(wanted.directories.len());
+    for directory in &wanted.directories {
+        let number = next.entry(directory.group.as_slice()).or_default();
+        partitions.push(showing(numbered(&directory.group, *number), directory, columns));
+        *number += 1;
+    }
+    partitions
+}
+
+/// The partitions of one group, and what they are to show.
+#[derive(Default)]
+struct Group<'a> {
+    found: Vec<&'a Partition>,
+    wanted: BTreeMap<String, &'a Directory>,
+}
+
+/// See the module.
+pub(super) fn plan(wanted: &Wanted, columns: &[HiveColumn], found: &[Partition]) -> Plan {
+    let mut groups: BTreeMap<&[String], Group<'_>> = BTreeMap::new();
+    for partition in found {
+        let group = partition.values.split_last().map_or(&[][..], |(_, group)| group);
+        groups.entry(group).or_default().found.push(partition);
+    }
+    for directory in &wanted.directories {
+        let group = groups.entry(directory.group.as_slice()).or_default();
+        group.wanted.insert(canonical(&directory.location), directory);
+    }
+    let mut plan = Plan::default();
+    for (name, group) in groups {
+        plan_group(name, group, (&wanted.empty, columns), &mut plan);
+    }
+    plan
+}
+
+fn plan_group(name: &[String], mut group: Group<'_>, (empty, columns): (&str, &[HiveColumn]), plan: &mut Plan) {
+    let number = |partition: &Partition| partition.values.last().and_then(|number| number.parse::<u64>().ok());
+    group.found.sort_by_key(|partition| (number(partition), &partition.values));
+    let mut numbers: BTreeSet<u64> = group.found.iter().filter_map(|partition| number(partition)).collect();
+    // Of two that show the same directory the first keeps it.
+    let free: Vec<&Partition> =
+        group.found.into_iter().filter(|partition| group.wanted.remove(&canonical(&partition.location)).is_none()).collect();
+    let mut left = group.wanted.into_values();
+    for partition in free {
+        match left.next() {
+            Some(directory) => plan.alter.push(showing(partition.values.clone(), directory, columns)),
+            None if canonical(&partition.location) == canonical(empty) => plan.drop.push(partition.values.clone()),
+            None => {
+                plan.needs_empty = true;
+                plan.alter.push(on_empty(partition.values.clone(), empty, columns));
+            }
+        }
+    }
+    let mut next = 0;
+    for directory in left {
+        while !numbers.insert(next) {
+            next += 1;
+        }
+        plan.needs_empty = true;
+        plan.add.push(on_empty(numbered(name, next), empty, columns));
+        plan.alter.push(showing(numbered(name, next), directory, columns));
+    }
+}

@@ -1,0 +1,22 @@
+// Hive Metastore 2.3 on loopback only: its own main() binds to every interface and has no setting for it.
+import java.net.InetSocketAddress;
+import org.apache.hadoop.hive.conf.HiveConf;
+import org.apache.hadoop.hive.metastore.HiveMetaStore;
+import org.apache.hadoop.hive.metastore.IHMSHandler;
+import org.apache.hadoop.hive.metastore.TUGIBasedProcessor;
+import org.apache.hadoop.hive.thrift.TUGIContainingTransport;
+import org.apache.thrift.protocol.TBinaryProtocol;
+import org.apache.thrift.server.TThreadPoolServer;
+import org.apache.thrift.transport.TServerSocket;
+
+public class Metastore2 {
+    public static void main(String[] arguments) throws Exception {
+        HiveConf conf = new HiveConf(HiveMetaStore.class);
+        IHMSHandler handler =
+            HiveMetaStore.newRetryingHMSHandler(new HiveMetaStore.HMSHandler("metastore", conf, false), conf, false);
+        TServerSocket socket = new TServerSocket(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])));
+        new TThreadPoolServer(new TThreadPoolServer.Args(socket).processor(new TUGIBasedProcessor<>(handler))
+            .transportFactory(new TUGIContainingTransport.Factory()).protocolFactory(new TBinaryProtocol.Factory())
+            .maxWorkerThreads(64)).serve();
+    }
+}
