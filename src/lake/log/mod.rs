@@ -24,6 +24,9 @@ pub(crate) mod generations;
 pub(crate) mod record;
 pub(crate) mod state;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -64,6 +67,8 @@ pub(crate) struct CommitLog {
     store: LakeStore,
     table: LakeName,
     generation: u32,
+    /// The last record that is known to be durable.
+    settled: Arc<AtomicU64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +107,7 @@ pub(crate) fn generation_of(name: &str) -> Option<u32> {
 
 impl CommitLog {
     pub(crate) fn new(store: &LakeStore, table: &LakeName, generation: u32) -> Self {
-        Self { store: store.clone(), table: table.clone(), generation }
+        Self { store: store.clone(), table: table.clone(), generation, settled: Arc::default() }
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -128,8 +133,14 @@ impl CommitLog {
     }
 
     /// Puts a record into its slot, and says whose record the slot holds in the end.
+    ///
+    /// Whoever put the one before it may have failed to make it durable: a power cut would leave this one alone. So that comes first.
     pub(crate) async fn put(&self, record: &Record) -> Result<Slot> {
         let path = self.slot(record.seq);
+        let before = record.seq.saturating_sub(1);
+        if before > 0 && self.settled.load(Ordering::Acquire) != before {
+            self.store.settle([self.slot(before)]).await?;
+        }
         let bytes = Bytes::from(serde_json::to_vec(record).map_err(|error| self.broken(&path, error.to_string()))?);
         let mut pause = PAUSE;
         let mut attempt = 1;
@@ -148,6 +159,7 @@ impl CommitLog {
         };
         if matches!(slot, Slot::Ours) && !planted(Mistake::FsyncLeftOut) {
             self.store.settle([path]).await?;
+            self.settled.store(record.seq, Ordering::Release);
         }
         Ok(slot)
     }
