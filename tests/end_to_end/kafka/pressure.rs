@@ -87,14 +87,15 @@ async fn a_broker_that_stands_still_holds_the_binlog_reader_back_and_memory_stay
         stands["file"].as_str() == Some(&before.0) && stands["offset"].as_u64() <= Some(before.1),
         "{stands} behind {before:?}"
     );
+    assert_within(&daemon, MEMORY_MIB);
     server.execute(&[update(99)]).await;
     let state = sender(&server).await;
     assert!(!state.contains("has sent all"), "the server could send all of its binlog: {state}");
     assert_eq!(published(&scene), stands);
-    assert_within(&daemon, MEMORY_MIB);
 
     proxy.set(Weather::Fair);
     daemon.wait_for("stream that has all", |_| published(&scene)["offset"].as_u64() > Some(before.1));
+    assert_within(&daemon, MEMORY_MIB);
     daemon.stop();
     scene.catch_up();
     assert_equal(&scene, &server, &tables).await;
