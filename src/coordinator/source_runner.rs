@@ -307,11 +307,8 @@ async fn look_after(
 
 /// When a generation is live the older ones have been replaced: readers were switched by the lake itself.
 async fn retire_replaced(plan: &SourcePlan, ledger: &Ledger, standings: &mut StandingsOf, live: &TableKey) -> Result<()> {
-    let generations = ledger.generations(&live.table).await;
-    if generations.last().is_some_and(|newest| newest.generation > live.generation) {
-        return Ok(());
-    }
-    for old in generations.iter().filter(|old| old.generation < live.generation) {
+    // Whatever comes behind the live one: a rebuild may have been asked for before this was looked at, and waits for room in the log.
+    for old in ledger.generations(&live.table).await.iter().filter(|old| old.generation < live.generation) {
         if let Some(attended) = standings.remove(&TableKey::of(old)) {
             attended.stop.cancel();
         }
