@@ -35,6 +35,7 @@ pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken
         Ok(lease) => lease,
         Err(error) => return stopped(&name, &error.into()),
     };
+    plan.board.set_leased();
     let (ledger, mut outcome) = loop {
         let opened = Ledger::open(Arc::clone(&plan.rooms.metadata), lease.clone(), &name, Arc::clone(&plan.board)).await;
         let ledger = match opened {
@@ -110,6 +111,9 @@ async fn supervise(
             Remedy::Stop(_) | Remedy::Park(_) => so_far.before_first || settings.until_caught_up,
             Remedy::Retry => false,
         };
+        if let Some(numbers) = plan.board.numbers() {
+            numbers.restarted("source");
+        }
         if let Err(unnoted) = note(plan, ledger, &error).await {
             match unnoted.remedy() {
                 Remedy::Fenced => return Err(unnoted),
