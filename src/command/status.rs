@@ -229,7 +229,10 @@ async fn table_report(
     };
     let covered = covered(rooms, table, committed.as_ref()).await?;
     let point = committed.as_ref().and_then(|committed| committed.point.clone());
-    let publications = publication::reports(rooms, &specs).await;
+    let publications = match eyes {
+        Eyes::Lake => publication::reports(rooms, &specs).await,
+        Eyes::Board(_) => Vec::new(),
+    };
     let freshness = match (&point, covered) {
         (Some(_), true) => lag,
         (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),

@@ -201,6 +201,7 @@ mod tests {
         let did = CommitNumbers { rows: (1, 2, 3), files: 4, bytes: 5, took: Duration::from_millis(70) };
         numbers.commit("shop.orders", &did);
         numbers.restarted("table");
+        numbers.cleaned("shop.orders", 9);
         metrics.seen.up.with_label_values(&["shop"]).set(1);
         let text = metrics.text().unwrap();
         for line in [
@@ -209,6 +210,7 @@ mod tests {
             "binlake_commit_rows_total{op=\"delete\",source=\"shop\",table=\"shop.orders\"} 3",
             "binlake_commit_seconds_bucket{source=\"shop\",le=\"0.1\"} 1",
             "binlake_restarts_total{source=\"shop\",worker=\"table\"} 1",
+            "binlake_cleaned_files_total{source=\"shop\",table=\"shop.orders\"} 9",
             "binlake_source_up{source=\"shop\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing:\n{text}");

@@ -103,7 +103,7 @@ async fn the_numbers_are_true_and_are_those_of_the_documentation() {
 
     let first = wait_for(&at, "all rows", |text| value(text, &of_one("binlake_table_rows")) == Some(700.0));
     assert_eq!(value(&first, &of_one("binlake_snapshot_rows_total")), Some(700.0));
-    assert_eq!(value(&first, &of_one("binlake_snapshot_chunks_total")), Some(2.0));
+    assert!(value(&first, &of_one("binlake_snapshot_chunks_total")) >= Some(2.0), "{first}");
     assert_eq!(value(&first, &format!("binlake_tables{{phase=\"live\",source=\"{source}\"}}")), Some(2.0));
     assert_eq!(value(&first, &of_source("binlake_source_up")), Some(1.0));
     assert!(value(&first, &of_source("binlake_binlog_runway_seconds")) > Some(3600.0), "{first}");
@@ -132,8 +132,9 @@ async fn the_numbers_are_true_and_are_those_of_the_documentation() {
     let shown = families(&then);
     let listed = documented();
     assert!(shown.is_subset(&listed), "not in docs/metrics.md: {:?}", shown.difference(&listed));
-    let absent: Vec<&String> = listed.difference(&shown).collect();
-    assert_eq!(absent, ["binlake_restarts_total", "binlake_table_parked"], "{then}");
+    let later = ["binlake_restarts_total", "binlake_table_parked", "binlake_cleaned_files_total"];
+    let absent: Vec<&String> = listed.difference(&shown).filter(|name| !later.contains(&name.as_str())).collect();
+    assert!(absent.is_empty(), "documented, and never shown: {absent:?}");
 
     // A server that does not answer is down, and what is seen of it grows old.
     proxy.set(Weather::Refusing);
@@ -192,4 +193,14 @@ async fn an_address_that_is_taken_is_said_and_keeps_nobody_from_working() {
     daemon.wait_live(&["taken.one".to_owned()]);
     assert!(scene.has_logged("nothing listens at `http`"));
     daemon.stop();
+}
+
+#[test]
+fn alerts_are_about_numbers_that_there_are() {
+    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/binlake.rules.yml")).unwrap();
+    let listed = documented();
+    let expressions = rules.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let words = expressions.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    let named: BTreeSet<String> = words.filter(|word| word.starts_with("binlake_")).map(str::to_owned).collect();
+    assert!(named.len() >= 8 && named.is_subset(&listed), "{:?}", named.difference(&listed));
 }
