@@ -29,7 +29,8 @@ pub(crate) struct Options {
 /// Runs the daemon.
 pub(crate) async fn run(config: &Path, options: &Options, log: LogFormat) -> Outcome {
     let until_caught_up = options.until_caught_up;
-    start_log(log, "info");
+    // What the client of a bucket tries again inside one call is no event of note.
+    start_log(log, "info,object_store=warn");
     // Before anything that takes time: until then a signal would end the process without a word.
     let mut signals = Signals::new()?;
     let opened = async {
