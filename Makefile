@@ -23,10 +23,12 @@ servers: libraries ## what the tests need beside the toolchains, into the cache:
 	tests/servers/kcat.sh
 	tests/servers/python.sh
 	tests/servers/s3.sh install
+	tests/servers/promtool.sh
 
 test: servers lint ## everything that holds the product together, from unit to end to end
 	cargo test --locked --lib --bins --tests --examples --no-fail-fast
 	cargo test --locked --doc
+	tests/servers/promtool.sh rules
 
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored

@@ -10,8 +10,9 @@ use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Wo
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
 use binlake::metadata::{Metadata, TableState, sqlite::SqliteMetadata};
-use binlake::pipeline::{Rooms, load, write};
+use binlake::pipeline::{Board, Rooms, load, write};
 use binlake::source::{self, Severity, Source, TableOptions, mysql::MysqlSource};
+use binlake::telemetry::Metrics;
 use tokio::sync::Semaphore;
 
 use super::Failed;
@@ -60,6 +61,8 @@ pub(crate) struct Assembled {
     pub(crate) sources: Vec<AssembledSource>,
     clock: Arc<dyn Clock>,
     parts: Parts,
+    /// What the workers note.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Reads the configuration; every mistake in one message.
@@ -95,7 +98,9 @@ impl Assembled {
         let shared = Arc::new(config.clone());
         let names = Arc::new(LakeNames::default());
         let sources = config.sources.iter().map(|source| assemble_source(&shared, source, &parts, &names)).collect();
-        Ok(Self { config, metadata, lake: Arc::new(lake), changelog, sources, clock, parts })
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), config.memory);
+        let metrics = Arc::new(metrics.map_err(|error| Failed(format!("metrics: {error}")))?);
+        Ok(Self { config, metadata, lake: Arc::new(lake), changelog, sources, clock, parts, metrics })
     }
 
     async fn metadata(config: &Config, need: Need) -> Result<Arc<dyn Metadata>, Failed> {
@@ -151,6 +156,11 @@ impl Assembled {
     /// Whether a daemon holds this state.
     pub(crate) fn daemon_is_running(&self) -> bool {
         matches!(SqliteMetadata::living_holder(&self.config.state), Ok(Some(_)))
+    }
+
+    /// `http`.
+    pub(crate) fn http(&self) -> std::net::SocketAddr {
+        self.config.http
     }
 
     /// Milliseconds since 1970-01-01 UTC.
@@ -229,7 +239,7 @@ impl Assembled {
                 maintain_every: Duration::from_secs(30),
                 eager,
             },
-            board: SourcePlan::board(),
+            board: Arc::new(Board::noting(self.metrics.of(&source.name))),
         };
         self.sources.iter().map(|source| Ok(plan(source, changelog.of(&source.name)?))).collect()
     }

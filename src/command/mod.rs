@@ -17,6 +17,7 @@ mod progress;
 mod publication;
 mod request;
 mod run;
+mod serve;
 mod status;
 
 use binlake::metadata::RequestKind;

@@ -1,13 +1,17 @@
 //! `run`: the daemon, until SIGTERM or until it has caught up.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use binlake::coordinator;
+use binlake::pipeline::board::SharedBoard;
+use binlake::{coordinator, http};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::assemble::{Assembled, Need};
+use super::serve::Daemon;
 use super::{Failed, Outcome, print, progress, start_log};
 use crate::arguments::LogFormat;
 
@@ -25,7 +29,8 @@ pub(crate) struct Options {
 /// Runs the daemon.
 pub(crate) async fn run(config: &Path, options: &Options, log: LogFormat) -> Outcome {
     let until_caught_up = options.until_caught_up;
-    start_log(log, "info");
+    // What the client of a bucket tries again inside one call is no event of note.
+    start_log(log, "info,object_store=warn");
     // Before anything that takes time: until then a signal would end the process without a word.
     let mut signals = Signals::new()?;
     let opened = async {
@@ -41,7 +46,8 @@ pub(crate) async fn run(config: &Path, options: &Options, log: LogFormat) -> Out
     let cancel = CancellationToken::new();
     let plans = rooms.plans(until_caught_up)?;
     let settings = rooms.coordinator_settings(until_caught_up, options.take_over);
-    let boards = plans.iter().map(|plan| std::sync::Arc::clone(&plan.board)).collect();
+    let boards: Vec<SharedBoard> = plans.iter().map(|plan| Arc::clone(&plan.board)).collect();
+    let _serving = serve(Arc::new(rooms), boards.clone(), &cancel).await;
     let drawing = tokio::spawn(progress::draw(boards, cancel.clone()));
     let mut working = tokio::spawn(coordinator::run(plans, settings, cancel.clone()));
     let ended = tokio::select! {
@@ -66,6 +72,27 @@ pub(crate) async fn run(config: &Path, options: &Options, log: LogFormat) -> Out
         return Ok(outcome.stopped.is_empty() && outcome.parked.is_empty());
     }
     Ok(outcome.stopped.is_empty())
+}
+
+/// Answers over HTTP until it is dropped. An address that is taken keeps nobody from working.
+async fn serve(rooms: Arc<Assembled>, boards: Vec<SharedBoard>, cancel: &CancellationToken) -> Option<AbortOnDropHandle<()>> {
+    let address = rooms.http();
+    let listener = match http::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%address, %error, "nothing listens at `http`: there are no metrics and no health checks of this daemon");
+            return None;
+        }
+    };
+    let address = listener.local_addr().map_or(address, |bound| bound);
+    tracing::info!(%address, "metrics, health and status are served over HTTP");
+    let metrics = Arc::clone(&rooms.metrics);
+    let (answers, cancel) = (Arc::new(Daemon::new(rooms, boards, metrics)), cancel.clone());
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = http::serve(listener, answers, cancel).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    })))
 }
 
 /// SIGTERM and Ctrl-C.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use binlake::change::{Cut, Dropped};
 use binlake::coordinator::supervisor::describe;
-use binlake::lake::Committed;
+use binlake::lake::{self, Committed, TableSpec};
 use binlake::metadata::{ChunkState, Parked, Phase, Published, SourceState, TableState};
-use binlake::pipeline::{self, targets};
-use binlake::source::{Checkpoint, Flavor, Sample};
+use binlake::pipeline::{self, Board, TableKey, targets};
+use binlake::source::{self, Checkpoint, Flavor, Holding, Sample};
 use serde::Serialize;
 
 use super::assemble::{Assembled, AssembledSource, Need};
@@ -24,20 +24,24 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct SourceReport {
-    name: String,
-    server_uuid: Option<String>,
-    flavor: Flavor,
-    position: Option<Place>,
-    lag_seconds: Option<f64>,
-    runway_seconds: Option<f64>,
-    reason: Option<String>,
-    remedy: Option<String>,
-    tables: Vec<TableReport>,
+pub(super) struct SourceReport {
+    pub(super) name: String,
+    pub(super) server_uuid: Option<String>,
+    pub(super) flavor: Flavor,
+    pub(super) position: Option<Place>,
+    pub(super) lag_seconds: Option<f64>,
+    pub(super) runway_seconds: Option<f64>,
+    #[serde(skip)]
+    pub(super) lag_bytes: Option<u64>,
+    #[serde(skip)]
+    pub(super) answers: bool,
+    pub(super) reason: Option<String>,
+    pub(super) remedy: Option<String>,
+    pub(super) tables: Vec<TableReport>,
 }
 
 #[derive(Serialize)]
-struct Place {
+pub(super) struct Place {
     epoch: u32,
     file: String,
     offset: u64,
@@ -45,7 +49,7 @@ struct Place {
 }
 
 #[derive(Serialize)]
-struct CommittedPlace {
+pub(super) struct CommittedPlace {
     seq: u64,
     epoch: u32,
     file: String,
@@ -55,58 +59,74 @@ struct CommittedPlace {
 }
 
 #[derive(Serialize)]
-struct Snapshot {
+pub(super) struct Snapshot {
     chunks_done: u64,
     chunks_total: u64,
     rows: u64,
 }
 
 #[derive(Serialize)]
-struct TableReport {
-    table: String,
-    into: String,
-    mode: String,
-    generation: u32,
-    phase: String,
-    reason: Option<String>,
-    remedy: Option<String>,
-    snapshot: Snapshot,
-    committed: Option<CommittedPlace>,
-    freshness_seconds: Option<f64>,
-    files: u64,
-    rows: u64,
-    bytes: u64,
-    zero_dates: std::collections::BTreeMap<String, u64>,
-    dropped_records: Dropped,
+pub(super) struct TableReport {
+    pub(super) table: String,
+    pub(super) into: String,
+    pub(super) mode: String,
+    pub(super) generation: u32,
+    pub(super) phase: String,
+    pub(super) reason: Option<String>,
+    pub(super) remedy: Option<String>,
+    pub(super) snapshot: Snapshot,
+    pub(super) committed: Option<CommittedPlace>,
+    pub(super) freshness_seconds: Option<f64>,
+    pub(super) files: u64,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) zero_dates: std::collections::BTreeMap<String, u64>,
+    pub(super) dropped_records: Dropped,
     /// What the metastore shows of its lake tables; empty where none is set.
     publications: Vec<publication::Report>,
+}
+
+/// Where a look at the lake tables comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Eyes<'a> {
+    /// The lake itself is read.
+    Lake,
+    /// The daemon's writers know; a table without one is not looked at.
+    Board(&'a Board),
 }
 
 /// Prints the status.
 pub(crate) async fn run(config: &Path, json: bool) -> Outcome {
     let rooms = Assembled::open(config, Need::Lake).await?;
-    let mut sources = Vec::new();
-    for source in &rooms.sources {
-        sources.push(source_report(&rooms, source).await?);
-    }
-    let report = Report { daemon_running: rooms.daemon_is_running(), sources };
     if json {
-        let text = serde_json::to_string(&report).map_err(|error| Failed(error.to_string()))?;
-        print(&format!("{text}\n"))?;
+        print(&self::json(&rooms).await?)?;
     } else {
-        print(&for_people(&report))?;
+        print(&for_people(&report(&rooms).await?))?;
     }
     Ok(true)
 }
 
-async fn source_report(rooms: &Assembled, source: &AssembledSource) -> Result<SourceReport, Failed> {
+/// The status as one line of JSON.
+pub(super) async fn json(rooms: &Assembled) -> Result<String, Failed> {
+    let text = serde_json::to_string(&report(rooms).await?).map_err(|error| Failed(error.to_string()))?;
+    Ok(format!("{text}\n"))
+}
+
+async fn report(rooms: &Assembled) -> Result<Report, Failed> {
+    let mut sources = Vec::new();
+    for source in &rooms.sources {
+        sources.push(source_report(rooms, source, Eyes::Lake).await?);
+    }
+    Ok(Report { daemon_running: rooms.daemon_is_running(), sources })
+}
+
+/// What is known of a source and its tables.
+pub(super) async fn source_report(rooms: &Assembled, source: &AssembledSource, eyes: Eyes<'_>) -> Result<SourceReport, Failed> {
     let state = rooms.metadata.source(&source.name).await.map_err(|error| Failed::from_failure(&error))?;
     let checkpoint = state.as_ref().and_then(|state| state.checkpoint.as_deref()).map(serde_json::from_str::<Checkpoint>);
     let checkpoint = checkpoint.transpose().map_err(|error| Failed(format!("the checkpoint of {}: {error}", source.name)))?;
-    let end = match tokio::time::timeout(ASK, source.source.flushed()).await {
-        Ok(Ok(end)) => Some(end),
-        _ => None,
-    };
+    let end = asked(source.source.flushed()).await;
+    let holding = if end.is_some() { asked(source.source.holding()).await } else { None };
     let published = state.as_ref().and_then(|state| state.published.clone());
     let lag = lag_seconds(rooms.now_ms(), state.as_ref(), published.as_ref(), checkpoint.as_ref(), end.as_ref());
     let troubles = rooms.metadata.troubles(&source.name).await.map_err(|error| Failed::from_failure(&error))?;
@@ -115,10 +135,12 @@ async fn source_report(rooms: &Assembled, source: &AssembledSource) -> Result<So
         if table.listed {
             let of_table = |(name, generation, _): &&(_, u32, Parked)| (name, generation) == (&table.table, &table.generation);
             let trouble = troubles.iter().find(of_table).map(|(_, _, trouble)| trouble);
-            tables.push(table_report(rooms, &table, trouble, lag).await?);
+            tables.push(table_report(rooms, &table, trouble, lag, eyes).await?);
         }
     }
     let stopped = state.as_ref().and_then(|state| state.stopped.clone());
+    let (lag_bytes, runway) = ahead(published.as_ref(), checkpoint.as_ref(), end.as_ref(), holding.as_ref(), lag);
+    let answers = end.is_some();
     let server_uuid = checkpoint.as_ref().map(|checkpoint| checkpoint.server_uuid.clone()).or(end.map(|end| end.server_uuid));
     Ok(SourceReport {
         name: source.name.clone(),
@@ -131,11 +153,38 @@ async fn source_report(rooms: &Assembled, source: &AssembledSource) -> Result<So
             gtid: checkpoint.and_then(|checkpoint| checkpoint.gtids).map(|gtids| gtids.to_string()),
         }),
         lag_seconds: lag,
-        runway_seconds: None,
+        runway_seconds: runway.map(|runway| runway.as_secs_f64()),
+        lag_bytes,
+        answers,
         reason: stopped.as_ref().map(|stopped| stopped.reason.clone()),
         remedy: stopped.map(|stopped| stopped.remedy),
         tables,
     })
+}
+
+/// The server's answer, if it comes in time.
+async fn asked<T>(question: impl Future<Output = source::Result<T>>) -> Option<T> {
+    tokio::time::timeout(ASK, question).await.ok()?.ok()
+}
+
+/// Bytes that the server has and the change log has not, and how long at least the server keeps what is needed next. Both are known
+/// only of the server that the stream is one of.
+fn ahead(
+    published: Option<&Published>,
+    checkpoint: Option<&Checkpoint>,
+    end: Option<&Sample>,
+    holding: Option<&Holding>,
+    lag: Option<f64>,
+) -> (Option<u64>, Option<Duration>) {
+    let (Some(published), Some(checkpoint), Some(end), Some(holding)) = (published, checkpoint, end, holding) else {
+        return (None, None);
+    };
+    if end.server_uuid != checkpoint.server_uuid {
+        return (None, None);
+    }
+    let place = published.position.0;
+    let runway = lag.and_then(|lag| holding.runway(Duration::from_secs_f64(lag)));
+    (holding.bytes_behind(place.file, place.offset), runway)
 }
 
 /// 0 when the server has nothing that is not in the change log; else the age of the last transaction that is.
@@ -165,13 +214,14 @@ async fn table_report(
     table: &TableState,
     trouble: Option<&Parked>,
     lag: Option<f64>,
+    eyes: Eyes<'_>,
 ) -> Result<TableReport, Failed> {
     let failure = |error: &binlake::metadata::Error| Failed::from_failure(error);
     let chunks = rooms.metadata.chunks(&table.source, &table.table, table.generation).await.map_err(|error| failure(&error))?;
     let specs = targets::targets(table);
     // A lake table that cannot be read is one table's matter: the others are shown all the same.
     let (committed, unreadable) = match specs.first() {
-        Some(spec) => match rooms.lake.published(&spec.name).await {
+        Some(spec) => match seen(rooms, table, spec, eyes).await {
             Ok(committed) => (committed, None),
             Err(error) => (None, Some(pipeline::Error::from(error))),
         },
@@ -179,7 +229,10 @@ async fn table_report(
     };
     let covered = covered(rooms, table, committed.as_ref()).await?;
     let point = committed.as_ref().and_then(|committed| committed.point.clone());
-    let publications = publication::reports(rooms, &specs).await;
+    let publications = match eyes {
+        Eyes::Lake => publication::reports(rooms, &specs).await,
+        Eyes::Board(_) => Vec::new(),
+    };
     let freshness = match (&point, covered) {
         (Some(_), true) => lag,
         (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
@@ -216,6 +269,17 @@ async fn table_report(
             source_time: (point.source_time_us > 0).then(|| point.source_time_us as f64 / 1e6),
         }),
     })
+}
+
+/// What readers see of a lake table.
+async fn seen(rooms: &Assembled, table: &TableState, spec: &TableSpec, eyes: Eyes<'_>) -> lake::Result<Option<Committed>> {
+    match eyes {
+        Eyes::Lake => rooms.lake.published(&spec.name).await,
+        Eyes::Board(board) => {
+            let stand = board.stand(&spec.name.to_string(), &TableKey::of(table));
+            Ok(stand.filter(|committed| committed.point.as_ref().is_some_and(|point| point.publish)))
+        }
+    }
 }
 
 /// The table has taken everything that its topic holds below `published`.

@@ -193,6 +193,9 @@ impl Attendant {
         }
         match error.remedy() {
             Remedy::Retry => {
+                if let Some(numbers) = self.plan.board.numbers() {
+                    numbers.restarted("table");
+                }
                 let (reason, remedy) = describe(&error);
                 tracing::warn!(table = %self.key, reason, remedy, wait_ms = wait.as_millis() as u64, "will be tried again");
                 let trouble = Parked { reason, remedy, resumable: true, at_ms: self.plan.rooms.clock.now_ms() };

@@ -35,6 +35,7 @@ pub async fn run(plan: SourcePlan, settings: Settings, cancel: CancellationToken
         Ok(lease) => lease,
         Err(error) => return stopped(&name, &error.into()),
     };
+    plan.board.set_leased();
     let (ledger, mut outcome) = loop {
         let opened = Ledger::open(Arc::clone(&plan.rooms.metadata), lease.clone(), &name, Arc::clone(&plan.board)).await;
         let ledger = match opened {
@@ -110,6 +111,9 @@ async fn supervise(
             Remedy::Stop(_) | Remedy::Park(_) => so_far.before_first || settings.until_caught_up,
             Remedy::Retry => false,
         };
+        if let Some(numbers) = plan.board.numbers() {
+            numbers.restarted("source");
+        }
         if let Err(unnoted) = note(plan, ledger, &error).await {
             match unnoted.remedy() {
                 Remedy::Fenced => return Err(unnoted),
@@ -307,11 +311,8 @@ async fn look_after(
 
 /// When a generation is live the older ones have been replaced: readers were switched by the lake itself.
 async fn retire_replaced(plan: &SourcePlan, ledger: &Ledger, standings: &mut StandingsOf, live: &TableKey) -> Result<()> {
-    let generations = ledger.generations(&live.table).await;
-    if generations.last().is_some_and(|newest| newest.generation > live.generation) {
-        return Ok(());
-    }
-    for old in generations.iter().filter(|old| old.generation < live.generation) {
+    // Whatever comes behind the live one: a rebuild may have been asked for before this was looked at, and waits for room in the log.
+    for old in ledger.generations(&live.table).await.iter().filter(|old| old.generation < live.generation) {
         if let Some(attended) = standings.remove(&TableKey::of(old)) {
             attended.stop.cancel();
         }

@@ -209,6 +209,17 @@ pub struct Committed {
     pub zero_dates: BTreeMap<String, u64>,
 }
 
+/// What one commit has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Rows inserted, updated, deleted.
+    pub rows: (u64, u64, u64),
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What a lake knows of a table's past, whatever became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traces {
@@ -301,6 +312,8 @@ pub trait TableWriter: Send + Sync {
     fn committed(&self) -> &Committed;
     /// Makes the snapshot the table's content, at `point` (its position is `since`, its offsets the start of the log). Once per generation.
     async fn adopt(&mut self, chunks: Vec<ChunkFile>, point: CommitPoint) -> Result<()>;
+    /// What the last commit that this writer made has written.
+    fn written(&self) -> Written;
     /// Where changes are driven into.
     fn sink(&mut self) -> &mut (dyn ChangeSink + Send);
     /// Bytes the open batch holds in memory.

@@ -1,14 +1,16 @@
 //! Who is woken by what, and the counters that people look at while a daemon runs. Nothing here is durable or decides anything:
 //! a worker that was woken for nothing looks at the stores and sleeps again.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::TableKey;
 use super::bell::{Bell, Listener};
+use crate::lake::Committed;
+use crate::telemetry::SourceNumbers;
 
 /// Writers of one source that are opened at once: each lists and reads its table's log.
 const OPENINGS: usize = 8;
@@ -59,8 +61,22 @@ pub struct Board {
     pub changes: AtomicU64,
     /// Snapshot rows read since the start.
     pub snapshot_rows: AtomicU64,
+    /// What is shown at `/metrics`, where somebody listens.
+    numbers: Option<SourceNumbers>,
+    /// The last commits of the lake tables, by their names in the lake.
+    stands: Mutex<BTreeMap<String, Stand>>,
+    leased: AtomicBool,
     /// The progress of running snapshots, by table name: chunks done, chunks planned, rows, estimated rows.
     progress: Mutex<HashMap<String, Progress>>,
+}
+
+/// A lake table's last commit.
+#[derive(Debug, Clone)]
+pub struct Stand {
+    /// The table that it is of.
+    pub key: TableKey,
+    /// The commit.
+    pub committed: Committed,
 }
 
 /// How far a snapshot is.
@@ -86,12 +102,46 @@ impl Default for Board {
             openings: Arc::new(Semaphore::new(OPENINGS)),
             changes: AtomicU64::new(0),
             snapshot_rows: AtomicU64::new(0),
+            numbers: None,
+            stands: Mutex::default(),
+            leased: AtomicBool::new(false),
             progress: Mutex::default(),
         }
     }
 }
 
 impl Board {
+    /// A board whose workers note numbers.
+    pub fn noting(numbers: SourceNumbers) -> Self {
+        Self { numbers: Some(numbers), ..Self::default() }
+    }
+
+    /// What the workers note, where somebody wants to see it.
+    pub fn numbers(&self) -> Option<&SourceNumbers> {
+        self.numbers.as_ref()
+    }
+
+    /// The source's lease is ours.
+    pub fn set_leased(&self) {
+        self.leased.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the source's lease is ours.
+    pub fn is_leased(&self) -> bool {
+        self.leased.load(Ordering::Relaxed)
+    }
+
+    /// Where a lake table stands now.
+    pub fn stands_at(&self, name: &str, key: &TableKey, committed: &Committed) {
+        let stand = Stand { key: key.clone(), committed: committed.clone() };
+        locked(&self.stands).insert(name.to_owned(), stand);
+    }
+
+    /// Where the lake table of a table's generation stands, as its writer knows it.
+    pub fn stand(&self, name: &str, key: &TableKey) -> Option<Committed> {
+        locked(&self.stands).get(name).filter(|stand| stand.key == *key).map(|stand| stand.committed.clone())
+    }
+
     /// Called when the topic has new published records.
     pub fn topic_moved(&self, topic: &str) {
         locked(&self.topics).entry(topic.to_owned()).or_default().ring();

@@ -96,6 +96,9 @@ impl Load {
             point(at::CHUNK_DONE);
             self.ledger.works(&self.key).await?;
             self.board.snapshot_rows.fetch_add(done.rows, Ordering::Relaxed);
+            if let Some(numbers) = self.board.numbers() {
+                numbers.chunk(&self.key.table.to_string(), done.rows);
+            }
             if let Some(chunk) = chunks.iter_mut().find(|chunk| chunk.index == index) {
                 chunk.done = Some(done);
             }

@@ -21,8 +21,9 @@ use crate::change::{BinlogPosition, Cut, Dropped, LogOffset, LogPlace, Operation
 use crate::changelog::chain::ChainCheck;
 use crate::changelog::codec::Decoder;
 use crate::changelog::{self, Consumer, Record};
-use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter};
+use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter, Written};
 use crate::metadata::{CaptureState, Phase, Published, TableState};
+use crate::telemetry::CommitNumbers;
 use crate::trial::{self, Mistake, at, planted};
 
 use super::board::SharedBoard;
@@ -330,6 +331,7 @@ impl Writing {
         self.table.commit(point).await?;
         trial::point(at::BEFORE_RELEASE);
         self.committed_at = Instant::now();
+        self.note(started.elapsed());
         self.write.ledger.works(&self.write.key).await?;
         self.write.rooms.changelog.advance(&self.topic, &self.consumer, &taken.offsets).await?;
         self.tell()?;
@@ -424,8 +426,16 @@ impl Writing {
         Ok(())
     }
 
+    /// For those who look at the numbers.
+    fn note(&self, took: Duration) {
+        let Some(numbers) = self.write.board.numbers() else { return };
+        let Written { rows, files, bytes } = self.table.written();
+        numbers.commit(&self.table_name().to_string(), &CommitNumbers { rows, files, bytes, took });
+    }
+
     /// Tells the coordinator how far readers can see.
     fn tell(&self) -> Result<()> {
+        self.write.board.stands_at(&self.write.spec.name.to_string(), &self.write.key, self.table.committed());
         let point = self.point()?;
         let seen = point.publish.then_some(point.position);
         let seq = self.table.committed().seq;
@@ -445,6 +455,9 @@ impl Writing {
         }
         // The snapshot was adopted when this writer was opened: nothing but the commits needs a chunk's files any more.
         let done = self.table.maintain(&[]).await?;
+        if let Some(numbers) = self.write.board.numbers() {
+            numbers.cleaned(&self.table_name().to_string(), done.files_deleted);
+        }
         if done.files_deleted > 0 {
             tracing::debug!(table = %self.write.spec.name, files = done.files_deleted, entries = done.entries_expired, "cleaned up");
         }

@@ -19,6 +19,7 @@ mod control;
 pub mod decode;
 pub mod discover;
 pub mod error;
+mod holding;
 mod identity;
 pub mod memory;
 pub mod mysql;
@@ -32,6 +33,7 @@ pub mod tls;
 pub mod wire;
 
 pub use error::Error;
+pub use holding::Holding;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -444,6 +446,10 @@ pub trait Source: Send + Sync {
     async fn preflight(&self, tables: &[(TableName, TableOptions)]) -> Result<Vec<Finding>>;
     /// The flushed end of the binlog: an upper bound of all that is visible.
     async fn flushed(&self) -> Result<Sample>;
+    /// What the server still has of its binlog.
+    async fn holding(&self) -> Result<Holding> {
+        Ok(Holding::default())
+    }
     /// Which XA transactions are prepared.
     async fn prepared(&self) -> Result<PreparedNow>;
     /// Opens the binlog.

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 
 use super::control::Control;
 use super::{
-    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Identity, KeyBound, PreparedNow, Problem, Result, Sample,
-    Settings, SnapshotPlan, Source, StreamFrom, TableOptions, Visible, binlog, identity, preflight, prepared, schema, snapshot,
+    BinlogStream, Checkpoint, ChunkRange, ChunkReader, Finding, Holding, Identity, KeyBound, PreparedNow, Problem, Result,
+    Sample, Settings, SnapshotPlan, Source, StreamFrom, TableOptions, Visible, binlog, holding, identity, preflight, prepared,
+    schema, snapshot,
 };
 use crate::change::{Capture, TableName, TableSchema};
 
@@ -57,6 +58,10 @@ impl Source for MysqlSource {
 
     async fn flushed(&self) -> Result<Sample> {
         snapshot::flushed(&self.settings).await
+    }
+
+    async fn holding(&self) -> Result<Holding> {
+        holding::holding(&mut Control::connect(&self.settings).await?).await
     }
 
     async fn prepared(&self) -> Result<PreparedNow> {

@@ -20,7 +20,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lake", &["change", "trial"]),
     ("metadata", &["change", "trial"]),
     ("config", &[]),
-    ("pipeline", &["change", "trial", "source", "changelog", "lake", "metadata"]),
+    ("telemetry", &[]),
+    ("http", &[]),
+    ("pipeline", &["change", "trial", "source", "changelog", "lake", "metadata", "telemetry"]),
     ("coordinator", &["change", "trial", "pipeline", "metadata"]),
 ];
 
@@ -33,6 +35,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("mysql_common", &["source"]),
     ("tokio_rustls", &["source", "lake"]),
     ("reqwest", &[]),
+    ("axum", &["http"]),
+    ("prometheus", &["telemetry"]),
     ("rustls_native_certs", &["source"]),
     ("sqlparser", &["source"]),
     ("rdkafka", &["changelog"]),

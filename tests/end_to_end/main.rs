@@ -19,6 +19,7 @@ mod dump;
 mod equality;
 mod failover;
 mod full_disks;
+mod http;
 mod kafka;
 mod keeper;
 mod kills;

@@ -49,6 +49,8 @@ pub(crate) struct Yaml {
     pub(crate) our_zone: String,
     /// Lines of `lake:`, indented.
     pub(crate) lake: String,
+    /// `http`: any free port, as daemons of other tests run beside this one.
+    pub(crate) http: String,
     /// `lake.url` where it is not the scene's directory.
     pub(crate) lake_url: Option<String>,
     /// Lines at the top level.
@@ -72,10 +74,12 @@ impl Yaml {
         format!(
             "state: sqlite:state/binlake.db\n\
              scratch: state/scratch\n\
+             http: {}\n\
              changelog: {{{}{}}}\n\
              {}\
              lake:\n  url: {}\n  commit: {}\n  datetime_zone: {}\n{}\
              sources:\n  - name: {}\n    url: {}\n    user: {}\n    password: ${{E2E_PASSWORD}}\n{tls}    snapshot: {}\n    tables:\n{tables}{}",
+            self.http,
             self.log,
             self.changelog,
             self.more,
@@ -143,6 +147,7 @@ impl Scene {
             our_zone: "UTC".to_owned(),
             lake: String::new(),
             lake_url: None,
+            http: "127.0.0.1:0".to_owned(),
             more: String::new(),
             second: None,
         };

@@ -80,9 +80,6 @@ fn http(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<SocketAddr> 
     let place = node.map_or_else(|| fields.place_of("http"), |node| node.place.clone());
     match text.replace("localhost:", "127.0.0.1:").parse::<SocketAddr>() {
         Ok(address) => {
-            if node.is_some() {
-                reader.warning(&place, "the HTTP server is not built yet in this version: nothing listens", "remove it for now");
-            }
             if !address.ip().is_loopback() {
                 let message = format!("{address} can be reached from other machines, and asks for no password");
                 reader.warning(&place, message, "keep it behind a firewall, or use 127.0.0.1");

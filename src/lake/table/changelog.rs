@@ -9,7 +9,7 @@ use super::ledger::{Draft, Ledger, sum_zero_dates};
 use crate::lake::columns::Shape;
 use crate::lake::datafile::{FILE_NAME, FileEntry, FileUpload};
 use crate::lake::log::record::{RecordKind, RowCounts};
-use crate::lake::{ChangeSink, ChunkFile, CommitPoint, Committed, Maintenance, Result, TableWriter};
+use crate::lake::{ChangeSink, ChunkFile, CommitPoint, Committed, Maintenance, Result, TableWriter, Written};
 
 /// See the module.
 pub(crate) struct ChangelogWriter {
@@ -73,6 +73,10 @@ impl ChangelogWriter {
 impl TableWriter for ChangelogWriter {
     fn committed(&self) -> &Committed {
         self.ledger.committed()
+    }
+
+    fn written(&self) -> Written {
+        self.ledger.written
     }
 
     async fn adopt(&mut self, chunks: Vec<ChunkFile>, point: CommitPoint) -> Result<()> {

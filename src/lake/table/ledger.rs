@@ -19,7 +19,7 @@ use crate::lake::log::state::{Content, State};
 use crate::lake::log::{CommitLog, Slot, generation_name, table_folder, table_object};
 use crate::lake::publish::Published;
 use crate::lake::store::LakeStore;
-use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec, unique};
+use crate::lake::{ChunkFile, CommitPoint, Committed, Error, Result, Settings, TableKind, TableSpec, Written, unique};
 use crate::trial::{Mistake, at, planted, point};
 
 /// How often a take-over may find its slot filled by the writer it takes over from.
@@ -50,6 +50,8 @@ pub(crate) struct Ledger {
     pub(crate) log: CommitLog,
     pub(crate) state: State,
     committed: Committed,
+    /// What the last record of this writer says that it has written.
+    pub(crate) written: Written,
     checkpointed: u64,
     /// Deleted files that the next record lets the state forget.
     pub(crate) forgotten: Vec<String>,
@@ -73,6 +75,7 @@ impl Ledger {
             log,
             state: State::new(spec.generation),
             committed: State::new(spec.generation).committed(),
+            written: Written::default(),
             checkpointed: 0,
             forgotten: Vec::new(),
             switched_ms: None,
@@ -258,6 +261,9 @@ impl Ledger {
             return Err(self.deleted(record.seq - 1));
         }
         self.committed = self.state.committed();
+        let RowCounts { inserted, updated, deleted } = record.rows;
+        let rows = (inserted, updated, deleted);
+        self.written = Written { rows, files: record.added.len() as u64, bytes: record.bytes_written };
         self.forgotten.clear();
         self.rests_until_ms = 0;
         if self.state.seq.saturating_sub(self.checkpointed) >= self.settings.checkpoint_every.max(1) {

@@ -9,7 +9,7 @@ use crate::lake::datafile::FILE_NAME;
 use crate::lake::log::record::{RecordKind, RowCounts};
 use crate::lake::log::state::{Content, difference};
 use crate::lake::merge::{self, MergeContext, Merged, Segment};
-use crate::lake::{ChangeSink, ChunkFile, ChunkPart, CommitPoint, Committed, Maintenance, Result, TableWriter};
+use crate::lake::{ChangeSink, ChunkFile, ChunkPart, CommitPoint, Committed, Maintenance, Result, TableWriter, Written};
 
 /// See the module.
 pub(crate) struct MirrorWriter {
@@ -79,6 +79,10 @@ fn draft(point: CommitPoint, before: &[Segment], merged: Merged) -> Draft {
 impl TableWriter for MirrorWriter {
     fn committed(&self) -> &Committed {
         self.ledger.committed()
+    }
+
+    fn written(&self) -> Written {
+        self.ledger.written
     }
 
     async fn adopt(&mut self, chunks: Vec<ChunkFile>, point: CommitPoint) -> Result<()> {

@@ -41,6 +41,12 @@ pub(super) async fn preflight(control: &mut Control, tables: &[(TableName, Table
     Ok(findings)
 }
 
+/// How long the server keeps its binlog; None where it does for ever.
+pub(super) async fn kept_for(control: &mut Control) -> Result<Option<std::time::Duration>> {
+    let variables = settings::Variables::read(control).await?;
+    Ok(settings::kept_seconds(&variables).map(std::time::Duration::from_secs))
+}
+
 fn other_server(error: &Error) -> Finding {
     let Remedy::Stop(remedy) = error.remedy() else { return broken("server", error.to_string(), String::new()) };
     broken("server", error.to_string(), remedy)

@@ -172,13 +172,18 @@ fn gtids(variables: &Variables) -> Finding {
     }
 }
 
+/// How long the server keeps its binlog, in seconds; None where it does for ever.
+pub(super) fn kept_seconds(variables: &Variables) -> Option<u64> {
+    let days = variables.number("expire_logs_days").unwrap_or(0).saturating_mul(DAY_SECONDS);
+    let seconds = variables.number("binlog_expire_logs_seconds").filter(|seconds| *seconds > 0).unwrap_or(days);
+    (variables.get("binlog_expire_logs_auto_purge") != Some("OFF") && seconds > 0).then_some(seconds)
+}
+
 pub(super) fn retention(variables: &Variables) -> Finding {
     let name = "binlog_expire_logs_seconds";
-    let days = variables.number("expire_logs_days").unwrap_or(0).saturating_mul(DAY_SECONDS);
-    let seconds = variables.number(name).filter(|seconds| *seconds > 0).unwrap_or(days);
-    if variables.get("binlog_expire_logs_auto_purge") == Some("OFF") || seconds == 0 {
+    let Some(seconds) = kept_seconds(variables) else {
         return fine(name, "the server keeps its binlog for ever");
-    }
+    };
     if seconds < DAY_SECONDS {
         return risky(
             name,

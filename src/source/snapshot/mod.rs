@@ -25,5 +25,5 @@ mod visible;
 pub use chunks::{next_chunk, plan};
 pub use read::{SnapshotReader, read_chunk};
 pub use sample::flushed;
-pub(in crate::source) use sample::sample;
+pub(in crate::source) use sample::{file_number, sample};
 pub use visible::wait_visible;

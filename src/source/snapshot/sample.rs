@@ -36,7 +36,7 @@ pub(in crate::source) async fn sample(connection: &mut WireConnection, settings:
 }
 
 /// The number in a binlog file's name.
-pub(super) fn file_number(name: &str) -> Option<u64> {
+pub(in crate::source) fn file_number(name: &str) -> Option<u64> {
     name.rsplit_once('.')?.1.parse().ok()
 }
 
