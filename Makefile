@@ -15,13 +15,14 @@ build: libraries ## the release binary, target/release/binlake
 libraries: # what librdkafka is built with
 	@tests/servers/libraries.sh
 
-servers: libraries ## what the tests need beside the toolchains, into the cache: MySQL, MariaDB, Kafka and S3 servers, kcat, a Python with DuckDB
+servers: libraries ## what the tests need beside the toolchains, into the cache: MySQL, MariaDB, Kafka, S3 and Hive Metastore servers, Pythons with DuckDB and Spark
 	tests/servers/mysql.sh install
 	tests/servers/mariadb.sh 10.11 install
 	tests/servers/mariadb.sh 11.8 install
 	tests/servers/kafka.sh install
 	tests/servers/kcat.sh
 	tests/servers/python.sh
+	tests/servers/metastore.sh install
 	tests/servers/s3.sh install
 	tests/servers/promtool.sh
 

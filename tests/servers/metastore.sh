@@ -75,16 +75,16 @@ install() {
         python=$("$here/spark.sh")
         libs=$(echo "${python%/bin/python}"/lib/python3.*/site-packages/pyspark/jars)
         [[ -d $libs ]] || die "Spark has no jars in $libs"
-        libs=$libs/*
+        libs="$libs/*"
         ;;
     3.1.3)
         ensure "$cache/metastore-3.1.3" fetch "$cache/metastore-3.1.3" 3.1.3.xml
         home=$(echo "$cache"/metastore-3.1.3/unpacked/apache-hive-metastore-*-bin)
-        libs=$home/lib/*:$cache/metastore-3.1.3/libs/*
+        libs="$home/lib/*:$cache/metastore-3.1.3/libs/*"
         ;;
     4.1.0)
         ensure "$cache/metastore-4.1.0" fetch "$cache/metastore-4.1.0" 4.1.0.xml
-        libs=$cache/metastore-4.1.0/libs/*
+        libs="$cache/metastore-4.1.0/libs/*"
         ;;
     client)
         ensure "$cache/metastore-client" fetch "$cache/metastore-client" client.xml
@@ -134,7 +134,7 @@ running_pid() {
 
 # Whether somebody listens on port $1.
 listens() {
-    (exec {probe}<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
 start() {

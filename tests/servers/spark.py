@@ -21,8 +21,6 @@ os.dup2(2, 1)
 
 from pyspark.sql import SparkSession  # noqa: E402
 
-PARTITION_COLUMNS = ("_part", "dt")
-
 
 def connect(metastore, client):
     builder = (
@@ -64,7 +62,8 @@ def answer(session, request):
             session.conf.set("spark.sql.hive.convertMetastoreParquet", str(request["native"]).lower())
             return {"rows": []}
         if "copy" in request:
-            table = session.table(request["copy"]).drop(*PARTITION_COLUMNS)
+            columns = session.catalog.listColumns(request["copy"])
+            table = session.table(request["copy"]).drop(*[column.name for column in columns if column.isPartition])
             table.write.mode("overwrite").parquet(f"file://{request['into']}")
             return {"rows": []}
         rows = session.sql(request["query"]).collect()

@@ -12,7 +12,7 @@ use crate::run;
 use crate::violation::Invariant::{self, *};
 
 /// Seeds that a mistake has, to be found in.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 5_000;
 
 /// A row too few, too many, too old or too new: in the mirror, in the snapshot's rows of a changelog, or noticed by promise 11.
 const WRONG_ROWS: &[Invariant] = &[MirrorDiffers, SnapshotDiffers, UnexpectedPark];
