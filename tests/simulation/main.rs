@@ -60,7 +60,7 @@ fn whatever_goes_wrong_every_reader_sees_the_source_as_it_was() {
 fn assert_covered(coverage: &Coverage) {
     assert!(coverage.median_steps() >= 300, "{} steps in the median seed", coverage.median_steps());
     for what in run::EXPECTED {
-        assert!(coverage.of(what) >= 1000, "{what}: only {} times", coverage.of(what));
+        assert!(coverage.of(what) >= 500, "{what}: only {} times", coverage.of(what));
     }
 }
 
