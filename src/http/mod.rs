@@ -7,8 +7,7 @@
 //! | `/readyz` | 200 when it has started and holds its leases; 503 until then. A source that is away, or a parked table, is no reason |
 //! | `/api/status` | what `binlake status --json` prints |
 //!
-//! The room knows only that somebody has the answers: [`Answers`]. Requests are answered one connection a task, at most
-//! [`CONNECTIONS`] at a time, and each within [`ANSWER_LIMIT`].
+//! The room knows only that somebody has the answers: [`Answers`]. Each request is answered within [`ANSWER_LIMIT`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;

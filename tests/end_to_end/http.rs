@@ -78,10 +78,17 @@ fn documented() -> BTreeSet<String> {
     text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_numbers_are_true_and_are_those_of_the_documentation() {
-    // A server of its own: on one that others write to there is always something that the change log has not.
-    let server = &Server::start(&[]).await;
+/// Every family that a daemon can show is documented, and the other way round; some come only with their first value.
+fn assert_documented(text: &str) {
+    let (shown, listed) = (families(text), documented());
+    assert!(shown.is_subset(&listed), "not in docs/metrics.md: {:?}", shown.difference(&listed));
+    let later = ["binlake_restarts_total", "binlake_table_parked", "binlake_cleaned_files_total"];
+    let absent: Vec<&String> = listed.difference(&shown).filter(|name| !later.contains(&name.as_str())).collect();
+    assert!(absent.is_empty(), "documented, and never shown: {absent:?}");
+}
+
+/// A table of 700 rows, and one of none.
+async fn fill(server: &Server) {
     server.create_database("numbered").await;
     let rows: Vec<String> = (1..=700).map(|id| format!("({id},'row {id}')")).collect();
     server
@@ -91,6 +98,13 @@ async fn the_numbers_are_true_and_are_those_of_the_documentation() {
             "CREATE TABLE numbered.two (id INT NOT NULL PRIMARY KEY)".to_owned(),
         ])
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_are_true_and_are_those_of_the_documentation() {
+    // A server of its own: on one that others write to there is always something that the change log has not.
+    let server = &Server::start(&[]).await;
+    fill(server).await;
     let proxy = Proxy::start(server.port()).await;
     let mut scene = Scene::new(server, &["{table: numbered.one}", "{table: numbered.two}"]);
     scene.edit(|yaml| yaml.url = format!("mysql://127.0.0.1:{}", proxy.port()));
@@ -129,13 +143,7 @@ async fn the_numbers_are_true_and_are_those_of_the_documentation() {
             && value(text, &of_one("binlake_freshness_seconds")) == Some(0.0)
     });
 
-    // Every family that a daemon can show is documented, and the other way round; some come only with their first value.
-    let shown = families(&then);
-    let listed = documented();
-    assert!(shown.is_subset(&listed), "not in docs/metrics.md: {:?}", shown.difference(&listed));
-    let later = ["binlake_restarts_total", "binlake_table_parked", "binlake_cleaned_files_total"];
-    let absent: Vec<&String> = listed.difference(&shown).filter(|name| !later.contains(&name.as_str())).collect();
-    assert!(absent.is_empty(), "documented, and never shown: {absent:?}");
+    assert_documented(&then);
 
     // A server that does not answer is down, and what is seen of it grows old.
     proxy.set(Weather::Refusing);
