@@ -166,9 +166,9 @@ async fn what_is_not_built_is_refused_by_name() {
     let path = scene.config();
     let good = std::fs::read_to_string(&path).unwrap();
     let replacements = [
-        ("url: file://", "url: s3://bucket/", "s3"),
+        ("url: file://", "url: hdfs://namenode:8020/", "hdfs"),
         ("sqlite:state/binlake.db", "postgres://127.0.0.1/binlake", "postgres"),
-        ("  datetime_zone: UTC\n", "  datetime_zone: UTC\n  metastore: thrift://127.0.0.1:9083\n", "metastore"),
+        ("  datetime_zone: UTC\n", "  datetime_zone: UTC\n  timestamp_encoding: int96\n", "int96"),
     ];
     for (from, to, word) in replacements {
         assert!(good.contains(from), "{from}");

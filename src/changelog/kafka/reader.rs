@@ -77,11 +77,18 @@ impl Reader {
             Some(at) if at.partition == range.partition && at.next == range.from && at.topic == range.topic => at,
             _ => self.follow(range)?,
         };
-        if following.next >= following.end && following.end < range.until {
-            following.end = self.checked(range)?.end;
+        // An end that was asked for earlier may have nothing but a mark before it: that says nothing of what lies behind it.
+        let mut records = Vec::new();
+        while records.is_empty() && following.next < range.until {
+            if following.next >= following.end {
+                following.end = self.checked(&Range { from: following.next, ..range.clone() })?.end;
+                if following.next >= following.end {
+                    break;
+                }
+            }
+            let until = range.until.min(following.end);
+            records = self.fill(&mut following, until, range.bytes_max, stop)?;
         }
-        let until = range.until.min(following.end);
-        let records = self.fill(&mut following, until, range.bytes_max, stop)?;
         self.following = Some(following);
         Ok(records)
     }

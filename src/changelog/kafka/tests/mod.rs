@@ -248,6 +248,20 @@ async fn a_mark_that_retention_has_eaten_is_no_loss() {
 }
 
 #[tokio::test]
+async fn who_stands_before_a_mark_reads_what_came_behind_it() {
+    let (log, topic) = log_with(|settings| KafkaSettings { transactions: true, name: "standing".to_owned(), ..settings }).await;
+    let mut feed = Feed::new(&topic, 0);
+    let mut from = LogOffset(0);
+    for records in 1..4 {
+        let end = log.append(vec![feed.batch(1, records, 20)]).await.unwrap()[0].ends[0].unwrap();
+        // A reader that goes on knows an end from before: there is a mark between the two, and nothing else.
+        let read = log.read(&topic, 0, from, end, 1 << 20).await.unwrap();
+        assert_eq!(read.len() as u64, records, "between {from} and {end}");
+        from = end;
+    }
+}
+
+#[tokio::test]
 async fn a_foreign_record_is_told_with_its_offset() {
     let (log, topic) = log_with(|settings| settings).await;
     let mut feed = Feed::new(&topic, 0);
