@@ -6,7 +6,13 @@ pub mod change;
 pub mod changelog;
 pub mod config;
 pub mod coordinator;
+#[cfg(test)]
+#[path = "../tests/servers/hosted.rs"]
+mod hosted;
 pub mod http;
+#[cfg(test)]
+#[path = "../tests/servers/keeper.rs"]
+mod keeper;
 pub mod lake;
 pub mod metadata;
 pub mod pipeline;

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod gtid;
 pub mod position;
 pub mod record;
+pub mod remark;
 pub mod row;
 pub mod schema;
 
@@ -17,5 +18,6 @@ pub use failure::{Failure, Remedy};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{BinlogPosition, ChangePosition, Cut, Dropped, LogOffset, LogPlace, ParsePositionError, Term};
 pub use record::{Operation, RecordHead};
+pub use remark::{Remark, Weight};
 pub use row::{CellError, Image, RowSink, Value, ValueSink};
 pub use schema::{AddressKind, Charset, Column, ColumnType, Generated, KeyKind, TableName, TableSchema};

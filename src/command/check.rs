@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use binlake::changelog::kafka::{Remark, Weight};
-use binlake::lake::publish;
+use binlake::change::{Remark, Weight};
 use binlake::source::{Finding, Severity};
 
 use super::assemble::{Assembled, Need, configuration};
@@ -39,7 +38,7 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
         let mut databases = std::collections::BTreeSet::new();
         let log = rooms.checked_log()?;
         if let Some(log) = &log {
-            findings.push(("changelog".to_owned(), of_log(log.check_brokers().await)));
+            findings.push(("changelog".to_owned(), of_remark(log.check_brokers().await)));
         }
         for source in &rooms.sources {
             let (of_source, topics, into) = of_source(source).await;
@@ -50,8 +49,9 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
             }
             for topic in topics {
                 if let Some(log) = &log {
-                    findings
-                        .extend(log.check_topic(&topic).await.into_iter().map(|remark| ("changelog".to_owned(), of_log(remark))));
+                    findings.extend(
+                        log.check_topic(&topic).await.into_iter().map(|remark| ("changelog".to_owned(), of_remark(remark))),
+                    );
                 }
             }
             for mut finding in of_source {
@@ -63,7 +63,7 @@ pub(crate) async fn run(config: &Path, options: &Options) -> Outcome {
         }
         let databases: Vec<String> = databases.into_iter().collect();
         let remarks = rooms.lake.check_metastore(&databases).await;
-        findings.extend(remarks.into_iter().map(|remark| ("metastore".to_owned(), of_metastore(remark))));
+        findings.extend(remarks.into_iter().map(|remark| ("metastore".to_owned(), of_remark(remark))));
     }
     report(&findings, options)
 }
@@ -96,16 +96,7 @@ async fn of_source(source: &super::assemble::AssembledSource) -> (Vec<Finding>, 
     }
 }
 
-fn of_metastore(remark: publish::Remark) -> Finding {
-    let severity = match remark.weight {
-        publish::Weight::Fine => Severity::Ok,
-        publish::Weight::Risk => Severity::Warning,
-        publish::Weight::Wrong => Severity::Error,
-    };
-    Finding { remedy: remark.remedy, ..finding(severity, remark.subject, &remark.message) }
-}
-
-fn of_log(remark: Remark) -> Finding {
+fn of_remark(remark: Remark) -> Finding {
     let severity = match remark.weight {
         Weight::Fine => Severity::Ok,
         Weight::Risk => Severity::Warning,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangePosition, Clock, Cut, Dropped, LogOffset, RecordHead, RowSink, TableSchema, Term};
+use crate::change::{ChangePosition, Clock, Cut, Dropped, LogOffset, RecordHead, Remark, RowSink, TableSchema, Term};
 use crate::trial;
 
 pub mod batch;
@@ -374,7 +374,7 @@ pub trait Lake: Send + Sync {
         Ok(None)
     }
     /// Tries the metastore, and looks at these databases; nothing of it stays. Empty where no metastore is set.
-    async fn check_metastore(&self, _databases: &[String]) -> Vec<publish::Remark> {
+    async fn check_metastore(&self, _databases: &[String]) -> Vec<Remark> {
         Vec::new()
     }
 }

@@ -21,7 +21,7 @@ use super::{
     TableWriter, Traces, publish, unique,
 };
 use crate::change::failure::all_said;
-use crate::change::{Cut, Term};
+use crate::change::{Cut, Remark, Term};
 
 /// How often a probe puts while the answer stays unknown.
 const PROBE_ATTEMPTS: u32 = 3;
@@ -201,7 +201,7 @@ impl Lake for ObjectLake {
         }
     }
 
-    async fn check_metastore(&self, databases: &[String]) -> Vec<publish::Remark> {
+    async fn check_metastore(&self, databases: &[String]) -> Vec<Remark> {
         match &self.settings.publishing {
             Some(publishing) => publish::check(&self.store, publishing, databases).await,
             None => Vec::new(),

@@ -108,3 +108,14 @@ pub(crate) async fn assert_changelog_leads_to(scene: &Scene, server: &Server, ta
         source.len()
     );
 }
+
+/// What a workload's tables must be when it has ended and the lake has caught up: `tables` as MySQL has them, in the changelogs no change
+/// twice, and what the changelog says is what MySQL has.
+pub(crate) async fn assert_workload_exact(scene: &Scene, server: &Server, database: &str, tables: &[String]) {
+    assert_equal(scene, server, tables).await;
+    for table in ["ordinary", "composite"] {
+        assert_no_duplicates(scene, &format!("{database}.{table}"));
+    }
+    let ordinary = format!("{database}.ordinary");
+    assert_changelog_leads_to(scene, server, &ordinary, "id", &["id", "n", "amount", "note"]).await;
+}

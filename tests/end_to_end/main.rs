@@ -19,8 +19,11 @@ mod dump;
 mod equality;
 mod failover;
 mod full_disks;
+#[path = "../servers/hosted.rs"]
+mod hosted;
 mod http;
 mod kafka;
+#[path = "../servers/keeper.rs"]
 mod keeper;
 mod kills;
 mod lake;

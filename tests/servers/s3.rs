@@ -1,11 +1,11 @@
 //! A real S3 endpoint for tests, by `s3.sh`: on loopback, in a directory of its own, and gone with the test, however it ends.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::hosted::{self, Hosted};
 
 /// What the tests sign with: the server takes anything.
 pub(crate) const KEY: &str = "binlake-test";
@@ -16,40 +16,11 @@ static SHARED: OnceLock<S3> = OnceLock::new();
 
 /// A running server.
 #[derive(Debug)]
-pub(crate) struct S3 {
-    directory: PathBuf,
-    port: u16,
-    /// A shell that ends the server when its input does: also when the test process is killed, or ends without dropping a static.
-    keeper: Child,
-    input: Option<ChildStdin>,
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/s3.sh")
-}
+pub(crate) struct S3(Hosted);
 
 impl S3 {
     fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("binlake-s3.").tempdir().unwrap().keep();
-        let mut keeper = Command::new("sh")
-            .args(["-c", r#"trap '' INT TERM HUP; read -r _; "$1" stop "$2"; rm -rf "$2""#, "keeper"])
-            .args([script(), directory.clone()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let input = keeper.stdin.take();
-        let mut server = Self { directory, port: 0, keeper, input };
-        // Another process may take the port between the choice and the start.
-        for _ in 0..3 {
-            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let port = server.port.to_string();
-            if Command::new(script()).arg("start").arg(&server.directory).arg(port).status().unwrap().success() {
-                return server;
-            }
-        }
-        panic!("the S3 server did not start: see above");
+        Self(Hosted::start("s3.sh", hosted::directory("s3"), 1, |port| vec![port.to_string()]))
     }
 
     /// The one that all tests of a process share.
@@ -65,7 +36,7 @@ impl S3 {
 
     /// Where it answers.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 
     /// A new, empty bucket.
@@ -100,9 +71,9 @@ impl S3 {
 
     /// One request, signed as badly as the server allows, and its whole answer.
     fn ask(&self, method: &str, target: &str) -> String {
-        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
         let signed = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-        let host = format!("127.0.0.1:{}", self.port);
+        let host = format!("127.0.0.1:{}", self.port());
         let request = format!(
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {signed}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
@@ -110,14 +81,5 @@ impl S3 {
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         answer
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        if let Err(error) = self.keeper.wait() {
-            eprintln!("the S3 server's keeper could not be waited for: {error}");
-        }
     }
 }

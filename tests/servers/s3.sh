@@ -3,7 +3,7 @@
 #
 #   s3.sh install          put moto into the cache, print the path of its program
 #   s3.sh start DIR PORT   start a server on 127.0.0.1:PORT that keeps its pid and log in DIR
-#   s3.sh stop DIR         end it; nothing to do is no error
+#   s3.sh stop|kill DIR    end it; nothing to do is no error
 #
 # `install` makes a virtual environment in $BINLAKE_CACHE/s3. A stamp, written last, says that it is whole and what is in it: an
 # environment without the stamp, or with another one, is made anew. A server holds its objects in memory; it takes any credentials.
@@ -111,7 +111,7 @@ start)
     install
     start "$2" "$3"
     ;;
-stop)
+stop | kill)
     (($# == 2)) || usage
     stop "$2"
     ;;

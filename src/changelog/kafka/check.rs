@@ -6,35 +6,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::KafkaLog;
 use super::cluster::Cluster;
 use super::failure::{error_code, right_missing, storage, text};
-use crate::change::LogOffset;
+use crate::change::{LogOffset, Remark, Weight};
 use crate::changelog::{ChangeLog as _, Error, Result};
 
 /// A day, in milliseconds.
 const DAY_MS: i64 = 86_400_000;
-
-/// How good it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// As it should be.
-    Fine,
-    /// It works, with a risk that is named.
-    Risk,
-    /// It does not work, or loses changes.
-    Wrong,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
-    /// How good it is.
-    pub weight: Weight,
-    /// What it is about: the brokers, or a topic.
-    pub subject: String,
-    /// What was found.
-    pub message: String,
-    /// What helps, where something has to.
-    pub remedy: Option<String>,
-}
 
 /// What a topic looks like.
 struct Found {

@@ -36,7 +36,6 @@ mod voice;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Remark, Weight};
 pub use settings::{KafkaSettings, Properties};
 
 use self::cluster::{Bounds, Cluster};

@@ -115,14 +115,19 @@ impl<'b> Sending<'b> {
 
     /// The batch and the record of a number.
     pub(super) fn record(&self, number: usize) -> (usize, usize) {
-        let lane = &self.lanes[self.lane(number)];
-        let (batch, record) = lane.records[number - lane.first];
-        (batch as usize, record as usize)
+        self.place(number).1
+    }
+
+    /// The lane of a number beside its batch and record.
+    fn place(&self, number: usize) -> (usize, (usize, usize)) {
+        let at = self.lanes.partition_point(|lane| lane.first <= number).saturating_sub(1);
+        let (batch, record) = self.lanes[at].records[number - self.lanes[at].first];
+        (at, (batch as usize, record as usize))
     }
 
     /// A record, or the one without a value behind it, is on its way; the number to send it under.
     pub(super) fn sent(&mut self, number: usize, tombstone: bool) -> usize {
-        let (at, (batch, record)) = (self.lane(number), self.record(number));
+        let (at, (batch, record)) = self.place(number);
         self.lanes[at].pending += 1;
         self.pending += 1;
         self.pending_bytes += self.bytes(batch, record);
@@ -135,7 +140,7 @@ impl<'b> Sending<'b> {
     /// When it is about a failure.
     pub(super) fn reported(&mut self, report: Report) -> Result<(), Failed> {
         let number = report.number & !TOMBSTONE;
-        let (at, (batch, record)) = (self.lane(number), self.record(number));
+        let (at, (batch, record)) = self.place(number);
         let offset = match report.outcome {
             Ok(offset) => offset,
             Err(code) => return Err(failed(batch, record, code)),
@@ -182,10 +187,6 @@ impl<'b> Sending<'b> {
     /// What is acknowledged, of each batch.
     pub(super) fn into_ends(self) -> Vec<Ends> {
         self.ends
-    }
-
-    fn lane(&self, number: usize) -> usize {
-        self.lanes.partition_point(|lane| lane.first <= number).saturating_sub(1)
     }
 
     fn bytes(&self, batch: usize, record: usize) -> usize {

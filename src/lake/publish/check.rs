@@ -8,37 +8,13 @@ use object_store::path::Path;
 use super::hive::{canonical, hive_location, lies_below};
 use super::project::database_location;
 use super::{Publishing, SEQ};
-use crate::change::Failure;
+use crate::change::{Failure, Remark, Weight};
 use crate::lake::metastore::{self, Database, EXTERNAL, EXTERNAL_TABLE, Expected, Format, HiveColumn, Metastore, Table};
 use crate::lake::store::LakeStore;
 use crate::lake::{LakeName, unique};
 
-/// How much a remark weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
-    /// As it should be.
-    Fine,
-    /// It works, with a risk that is named.
-    Risk,
-    /// It cannot work.
-    Wrong,
-}
-
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
-    /// How much it weighs.
-    pub weight: Weight,
-    /// What it is about.
-    pub subject: &'static str,
-    /// What was found.
-    pub message: String,
-    /// What helps.
-    pub remedy: Option<String>,
-}
-
 fn remark(weight: Weight, subject: &'static str, message: impl Into<String>) -> Remark {
-    Remark { weight, subject, message: message.into(), remedy: None }
+    Remark { weight, subject: subject.to_owned(), message: message.into(), remedy: None }
 }
 
 fn failed(subject: &'static str, error: &metastore::Error) -> Remark {

@@ -47,7 +47,6 @@ mod plan;
 mod project;
 mod standing;
 
-pub use check::{Remark, Weight};
 pub use standing::Publication;
 
 pub(in crate::lake) use check::check;

@@ -23,6 +23,7 @@ use crate::change::{Cut, LogOffset, LogPlace, TableName};
 use crate::changelog::chain::Linked;
 use crate::changelog::{self, Acknowledged, AppendBatch, Unpublished};
 use crate::metadata::Published;
+use crate::source::Checkpoint;
 use crate::trial::{Mistake, at, planted, point};
 
 /// Between two lines about the same wait.
@@ -96,19 +97,7 @@ impl Tail {
         self.flush_at = None;
         let moved = |flow: &super::RecordFlow| flow.records() > 0 || flow.has_moved();
         let tables: Vec<TableName> = self.flows.iter().filter(|(_, flow)| moved(flow)).map(|(table, _)| table.clone()).collect();
-        let checkpoint = self.stream.checkpoint();
-        let publish = match checkpoint.position == self.saved {
-            true => None,
-            false => Some(Publish {
-                published: Published {
-                    position: checkpoint.position,
-                    file_name: checkpoint.file_name.clone(),
-                    source_time_us: self.source_time_us,
-                },
-                document: write_document("checkpoint", &self.state.name, &checkpoint)?,
-                settled: self.settled || checkpoint.unseen.is_none(),
-            }),
-        };
+        let publish = Some(self.here()?).filter(|here| here.published.position != self.saved);
         self.begin(&tables, publish, cancel);
         Ok(())
     }
@@ -133,6 +122,15 @@ impl Tail {
             self.landed(landed).await;
         }
         Ok(())
+    }
+
+    /// The stream's place, as it is saved.
+    fn here(&self) -> Result<Publish> {
+        let checkpoint = self.stream.checkpoint();
+        let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
+        let settled = self.settled || checkpoint.unseen.is_none();
+        let Checkpoint { position, file_name, .. } = checkpoint;
+        Ok(Publish { document, published: Published { position, file_name, source_time_us: self.source_time_us }, settled })
     }
 
     fn begin(&mut self, tables: &[TableName], publish: Option<Publish>, cancel: &CancellationToken) {
@@ -176,9 +174,7 @@ impl Tail {
             }
         }
         let Some((position, settled)) = landed.saved else { return };
-        self.saved = position;
-        self.saved_at = Instant::now();
-        self.board.published_moved();
+        self.is_saved(position);
         if settled && !self.settled {
             self.settled = true;
             for state in self.ledger.all().await {
@@ -187,22 +183,20 @@ impl Tail {
         }
     }
 
+    fn is_saved(&mut self, position: Cut) {
+        self.saved = position;
+        self.saved_at = Instant::now();
+        self.board.published_moved();
+    }
+
     /// Saves the stream's place with where topics stand, in one transaction; nothing may be in flight.
     pub(super) async fn save_published(&mut self, ends: Vec<(String, Vec<LogPlace>)>) -> Result<()> {
-        let checkpoint = self.stream.checkpoint();
-        let published = Published {
-            position: checkpoint.position,
-            file_name: checkpoint.file_name.clone(),
-            source_time_us: self.source_time_us,
-        };
-        let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
+        let Publish { document, published, .. } = self.here()?;
         self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
         if self.settled {
             self.unpublished.clear();
         }
-        self.saved = checkpoint.position;
-        self.saved_at = Instant::now();
-        self.board.published_moved();
+        self.is_saved(published.position);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 
 use crate::broker::Brokers;
-use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
+use crate::equality::assert_workload_exact;
 use crate::scene::Scene;
 use crate::server::Server;
 use crate::workload::{self, SHAPES};
@@ -38,17 +38,10 @@ impl Hall {
     pub(super) async fn at(database: &'static str, addresses: &[String], more: &str) -> Self {
         let server = Server::shared();
         workload::prepare(server, database, &SHAPES, ROWS).await;
-        let both = ["ordinary", "composite"].map(|table| format!("{{table: {database}.{table}, mode: both}}"));
-        let items: Vec<String> = both.into_iter().chain([format!("{{table: {database}.*}}")]).collect();
-        let mut scene = Scene::new(server, &items);
+        let mut scene = Scene::new(server, &workload::listed(database, &["ordinary", "composite"]));
         scene.edit(|yaml| yaml.log = format!("{}, {more}", on(addresses)));
         let tables = workload::names(database, &SHAPES);
         Self { server, database, scene, tables, addresses: addresses.join(",") }
-    }
-
-    /// A table's full name.
-    pub(super) fn table(&self, name: &str) -> String {
-        format!("{}.{name}", self.database)
     }
 
     /// A table's topic.
@@ -64,12 +57,7 @@ impl Hall {
     /// All that must hold when the load has ended: every mirror equal, no change twice, and the changelog leads to what MySQL has.
     pub(super) async fn assert_exact(&self) {
         self.scene.catch_up();
-        assert_equal(&self.scene, self.server, &self.tables).await;
-        for table in ["ordinary", "composite"] {
-            assert_no_duplicates(&self.scene, &self.table(table));
-        }
-        let columns = ["id", "n", "amount", "note"];
-        assert_changelog_leads_to(&self.scene, self.server, &self.table("ordinary"), "id", &columns).await;
+        assert_workload_exact(&self.scene, self.server, self.database, &self.tables).await;
     }
 
     fn client(&self) -> ClientConfig {

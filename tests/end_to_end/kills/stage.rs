@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use crate::daemon::Daemon;
-use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
+use crate::equality::assert_workload_exact;
 use crate::lake::Reader;
 use crate::scene::Scene;
 use crate::server::{Server, USER};
@@ -39,9 +39,7 @@ impl Stage {
         let server = Server::start(options).await;
         workload::prepare(&server, database, &SHAPES, ROWS).await;
         create_large(&server, database, large_rows).await;
-        let both = ["large", "ordinary", "composite"].map(|table| format!("{{table: {database}.{table}, mode: both}}"));
-        let items: Vec<String> = both.into_iter().chain([format!("{{table: {database}.*}}")]).collect();
-        let mut scene = Scene::new(&server, &items);
+        let mut scene = Scene::new(&server, &workload::listed(database, &["large", "ordinary", "composite"]));
         scene.edit(|yaml| yaml.snapshot = format!("{{parallel: {PARALLEL}, chunk_rows: {CHUNK_ROWS}}}"));
         let mut tables = workload::names(database, &SHAPES);
         tables.push(format!("{database}.large"));
@@ -89,12 +87,7 @@ impl Stage {
             assert!(files.iter().all(|file| file.contains(&own)), "{table} is not in generation {generation}: {files:?}");
         }
         self.assert_read_once(interruptions).await;
-        assert_equal(&self.scene, &self.server, &self.tables).await;
-        for table in ["ordinary", "composite"] {
-            assert_no_duplicates(&self.scene, &self.table(table));
-        }
-        let columns = ["id", "n", "amount", "note"];
-        assert_changelog_leads_to(&self.scene, &self.server, &self.table("ordinary"), "id", &columns).await;
+        assert_workload_exact(&self.scene, &self.server, self.database, &self.tables).await;
         let snapshot_rows = "SELECT count(*), count(DISTINCT id) FROM c WHERE _op = 'r'";
         let large = self.scene.changelog_files(&self.table("large"));
         let counted = Reader::start().query(snapshot_rows, &[("c", &large)]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::daemon::Daemon;
-use crate::equality::{assert_changelog_leads_to, assert_equal, assert_no_duplicates};
+use crate::equality::assert_workload_exact;
 use crate::s3::{KEY, S3, SECRET};
 use crate::s3_proxy::S3Proxy;
 use crate::scene::Scene;
@@ -33,9 +33,7 @@ impl Bay {
         workload::prepare(server, database, &SHAPES, ROWS).await;
         let bucket = S3::shared().bucket();
         let proxy = S3Proxy::start(S3::shared().port()).await;
-        let both = ["ordinary", "composite"].map(|table| format!("{{table: {database}.{table}, mode: both}}"));
-        let items: Vec<String> = both.into_iter().chain([format!("{{table: {database}.*}}")]).collect();
-        let mut scene = Scene::new(server, &items);
+        let mut scene = Scene::new(server, &workload::listed(database, &["ordinary", "composite"]));
         scene.variables.push(("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()));
         let (endpoint, url) = (format!("http://127.0.0.1:{}", proxy.port()), format!("s3://{bucket}/lakes/ods"));
         scene.edit(|yaml| {
@@ -55,12 +53,7 @@ impl Bay {
     /// All that must hold when the load has ended: every mirror equal, no change twice, and the changelog leads to what MySQL has.
     pub(super) async fn assert_exact(&self) {
         self.scene.catch_up();
-        assert_equal(&self.scene, self.server, &self.tables).await;
-        for table in ["ordinary", "composite"] {
-            assert_no_duplicates(&self.scene, &self.table(table));
-        }
-        let columns = ["id", "n", "amount", "note"];
-        assert_changelog_leads_to(&self.scene, self.server, &self.table("ordinary"), "id", &columns).await;
+        assert_workload_exact(&self.scene, self.server, self.database, &self.tables).await;
     }
 
     /// The live files of all tables, as objects of the bucket.

@@ -62,6 +62,12 @@ pub(crate) fn names(database: &str, shapes: &[Shape]) -> Vec<String> {
     shapes.iter().map(|shape| format!("{database}.{}", shape.name)).collect()
 }
 
+/// The tables for the YAML's list: all of the database, and `both` with a changelog table beside the mirror.
+pub(crate) fn listed(database: &str, both: &[&str]) -> Vec<String> {
+    let both = both.iter().map(|table| format!("{{table: {database}.{table}, mode: both}}"));
+    both.chain([format!("{{table: {database}.*}}")]).collect()
+}
+
 impl Workload {
     /// Starts the writers.
     pub(crate) async fn start(server: &Server, database: &str, shapes: &'static [Shape], seed: u64) -> Self {

@@ -1,7 +1,7 @@
 //! What `check` says of real topics.
 
 use super::*;
-use crate::changelog::kafka::Weight;
+use crate::change::Weight;
 
 /// What is said of a topic that was made with these settings, without what is fine.
 async fn complaints(topic_config: &[(&str, &str)]) -> Vec<(Weight, String)> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::changelog::kafka::Weight;
+use crate::change::Weight;
 
 const STORE_PASSWORD: &str = "store-geheim";
 
