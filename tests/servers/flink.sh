@@ -17,6 +17,8 @@ readonly VERSION=2.2.1
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/servers/process.sh
 source "$here/process.sh"
+# shellcheck source=tests/servers/fetch.sh
+source "$here/fetch.sh"
 
 scratch=
 trap '[[ -z $scratch ]] || rm -rf -- "$scratch"' EXIT
@@ -25,36 +27,17 @@ trap 'exit 143' TERM HUP
 
 java=${BINLAKE_JAVA:-java}
 
-# Fetch the jars into a directory aside and rename it: a directory that is there is whole.
 fetch_libs() {
-    local log=$home/install.log
-    command -v mvn >/dev/null || die "mvn is not there: install Maven"
     command -v "$java" >/dev/null || die "$java is not there: install a JDK 17 or newer, or set BINLAKE_JAVA"
-    rm -rf -- "$home"/new.*
-    scratch=$(mktemp -d "$home/new.XXXXXX")
-    if ! mvn --quiet --batch-mode --no-transfer-progress --file "$here/flink/pom.xml" dependency:copy-dependencies \
-        -Dflink="$VERSION" -DincludeScope=runtime -DoutputDirectory="$scratch/libs" </dev/null >"$log" 2>&1; then
-        tail -n 20 -- "$log" >&2
-        die "the jars of Flink $VERSION could not be fetched"
-    fi
-    compgen -G "$scratch/libs/flink-sql-connector-kafka-*.jar" >/dev/null || die "Maven left no connector in $scratch/libs"
-    mv -T -- "$scratch/libs" "$libs"
-    rm -rf -- "$scratch"
-    scratch=
+    fetch_jars "$libs" "Flink $VERSION" "$here/flink/pom.xml" 'flink-sql-connector-kafka-*.jar' dependency:copy-dependencies \
+        -Dflink="$VERSION" -DincludeScope=runtime -DoutputDirectory=@
 }
 
 install() {
-    local lock
     set_cache
-    home=$cache/flink-$VERSION
-    libs=$home/libs
-    mkdir -p -- "$home"
-    [[ ! -d $libs ]] || return 0
-    exec {lock}>"$home/.lock"
-    flock "$lock"
-    # Another run may have fetched them while this one waited.
-    [[ -d $libs ]] || fetch_libs {lock}>&-
-    exec {lock}>&-
+    libs=$cache/flink-$VERSION/libs
+    mkdir -p -- "${libs%/libs}"
+    ensure "$libs" fetch_libs
 }
 
 run() {

@@ -28,6 +28,8 @@ readonly CLUSTER=binlakeTestClusterAAAA
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/servers/process.sh
 source "$here/process.sh"
+# shellcheck source=tests/servers/fetch.sh
+source "$here/fetch.sh"
 
 # What the exit trap undoes: a directory half made, nodes that did not come up.
 scratch=
@@ -60,34 +62,10 @@ set_paths() {
     formatted=$home/formatted
 }
 
-# Run a function that makes $1 unless it is there, and never twice at a time.
-ensure() {
-    local made=$1 lock
-    shift
-    [[ ! -e $made ]] || return 0
-    exec {lock}>"$made.lock"
-    flock "$lock"
-    # Another run may have made it while this one waited. Nothing of ours that stays behind may hold the lock.
-    [[ -e $made ]] || "$@" {lock}>&-
-    exec {lock}>&-
-}
-
-# Fetch the jars into a directory aside and rename it: a directory that is there is whole.
 fetch_libs() {
-    local log=$home/install.log
-    command -v mvn >/dev/null || die "mvn is not there: install Maven"
     command -v "$java" >/dev/null || die "$java is not there: install a JDK 17 or newer, or set BINLAKE_JAVA"
-    rm -rf -- "$home"/new.*
-    scratch=$(mktemp -d "$home/new.XXXXXX")
-    if ! mvn --quiet --batch-mode --no-transfer-progress --file "$here/kafka/pom.xml" dependency:copy-dependencies \
-        -Dkafka="$VERSION" -DincludeScope=runtime -DoutputDirectory="$scratch/libs" </dev/null >"$log" 2>&1; then
-        tail -n 20 -- "$log" >&2
-        die "the jars of Kafka $VERSION could not be fetched"
-    fi
-    compgen -G "$scratch/libs/kafka_*.jar" >/dev/null || die "Maven left no broker in $scratch/libs"
-    mv -T -- "$scratch/libs" "$libs"
-    rm -rf -- "$scratch"
-    scratch=
+    fetch_jars "$libs" "Kafka $VERSION" "$here/kafka/pom.xml" 'kafka_*.jar' dependency:copy-dependencies \
+        -Dkafka="$VERSION" -DincludeScope=runtime -DoutputDirectory=@
 }
 
 # Make a class archive of the jars with a node that is started for it. Without one everything works too, only more slowly.

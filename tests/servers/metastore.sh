@@ -21,6 +21,8 @@ readonly SCRIPT=metastore.sh
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/servers/process.sh
 source "$here/process.sh"
+# shellcheck source=tests/servers/fetch.sh
+source "$here/fetch.sh"
 java=${BINLAKE_JAVA:-java}
 
 # What the exit trap undoes: a directory half made, a server that did not come up.
@@ -39,32 +41,9 @@ trap 'exit 143' TERM HUP
 
 # ---- install ---------------------------------------------------------------------------------------
 
-# Run a function that makes $1 unless it is there, and never twice at a time.
-ensure() {
-    local made=$1 lock
-    shift
-    [[ ! -e $made ]] || return 0
-    exec {lock}>"$made.lock"
-    flock "$lock"
-    # Another run may have made it while this one waited. Nothing of ours that stays behind may hold the lock.
-    [[ -e $made ]] || "$@" {lock}>&-
-    exec {lock}>&-
-}
-
-# Fetch the jars of $2 (a file in metastore/) into a directory aside and rename it to $1: a directory that is there is whole.
+# Fetch the jars of $2 (a file in metastore/) into $1.
 fetch() {
-    local target=$1 pom=$here/metastore/$2 log=$1.log
-    command -v mvn >/dev/null || die "mvn is not there: install Maven"
-    rm -rf -- "$target".new.*
-    scratch=$(mktemp -d "$target.new.XXXXXX")
-    if ! mvn --quiet --batch-mode --no-transfer-progress --file "$pom" process-resources -Dtarget="$scratch" \
-        </dev/null >"$log" 2>&1; then
-        tail -n 20 -- "$log" >&2
-        die "the jars of $2 could not be fetched"
-    fi
-    compgen -G "$scratch/libs/*.jar" >/dev/null || die "Maven left no jars in $scratch/libs"
-    mv -T -- "$scratch" "$target"
-    scratch=
+    fetch_jars "$1" "the metastore ($2)" "$here/metastore/$2" 'libs/*.jar' process-resources -Dtarget=@
 }
 
 # Install a version; the jars' directories go into the global `libs`, separated by colons.

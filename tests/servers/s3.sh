@@ -19,37 +19,14 @@ readonly PACKAGES=('moto[server]')
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/servers/process.sh
 source "$here/process.sh"
+# shellcheck source=tests/servers/fetch.sh
+source "$here/fetch.sh"
 
 set_cache
-environment=$cache/s3
-program=$environment/bin/moto_server
-
-is_whole() {
-    [[ -x $program && -r $environment/.whole && $(<"$environment/.whole") == "${PACKAGES[*]}" ]]
-}
-
-build() {
-    local log=$cache/s3.log base=${BINLAKE_PYTHON:-python3}
-    command -v "$base" >/dev/null || die "$base is not there: install Python 3.9 or newer, or set BINLAKE_PYTHON"
-    rm -rf -- "$environment"
-    if ! "$base" -m venv "$environment" >"$log" 2>&1 ||
-        ! "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-            --retries 3 --timeout 60 "${PACKAGES[@]}" >>"$log" 2>&1 ||
-        ! "$program" --help >>"$log" 2>&1; then
-        tail -n 20 -- "$log" >&2
-        die "the environment in $environment could not be made (Debian wants the package python3-venv)"
-    fi
-    printf '%s' "${PACKAGES[*]}" >"$environment/.whole"
-}
 
 install() {
-    local lock
-    is_whole && return 0
-    exec {lock}>"$environment.lock"
-    flock "$lock"
-    # Another run may have made it while this one waited. Nothing of ours that stays behind may hold the lock.
-    is_whole || build {lock}>&-
-    exec {lock}>&-
+    python_environment s3 3.9 'import moto.server'
+    program=$environment/bin/moto_server
 }
 
 # Whether the pid in directory $1 is a server of ours: a number may have been given to another process.

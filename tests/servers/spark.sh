@@ -16,35 +16,10 @@ readonly PACKAGES=(pyspark==4.3.0)
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/servers/process.sh
 source "$here/process.sh"
+# shellcheck source=tests/servers/fetch.sh
+source "$here/fetch.sh"
 
 (($# == 0)) || usage
 set_cache
-environment=$cache/spark
-base=${BINLAKE_PYTHON:-python3}
-
-is_whole() {
-    [[ -x $environment/bin/python && -r $environment/.whole && $(<"$environment/.whole") == "${PACKAGES[*]}" ]]
-}
-
-build() {
-    local log=$cache/spark.log
-    command -v "$base" >/dev/null || die "$base is not there: install Python 3.10 or newer, or set BINLAKE_PYTHON"
-    rm -rf -- "$environment"
-    if ! "$base" -m venv "$environment" >"$log" 2>&1 ||
-        ! "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir \
-            --retries 3 --timeout 60 "${PACKAGES[@]}" >>"$log" 2>&1 ||
-        ! "$environment/bin/python" -c 'import pyspark.sql' >>"$log" 2>&1; then
-        tail -n 20 -- "$log" >&2
-        die "the environment in $environment could not be made (Debian wants the package python3-venv)"
-    fi
-    printf '%s' "${PACKAGES[*]}" >"$environment/.whole"
-}
-
-if ! is_whole; then
-    exec {lock}>"$environment.lock"
-    flock "$lock"
-    # Another run may have made it while this one waited. Nothing of ours that stays behind may hold the lock.
-    is_whole || build {lock}>&-
-    exec {lock}>&-
-fi
+python_environment spark 3.10 'import pyspark.sql' --no-cache-dir
 printf '%s\n' "$environment/bin/python"
