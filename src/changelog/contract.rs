@@ -472,13 +472,13 @@ pub async fn unpublished_beside_what_may_go(tenant: &dyn Tenant) {
         ok(log.open_topic(topic, Term(0))).await;
     }
     ok(log.register("t", Term(1), &consumer("writer"), &passed(&*log, "t", 0).await)).await;
-    ok(log.append(vec![Feed::new("left", 0).batch(1, 1, 1000)])).await;
+    ok(log.append(vec![Feed::new("left", 0).batch(1, 1, 200)])).await;
     let (mut feed, unpublished) = (Feed::new("t", 0), Arc::new(Unpublished::default()));
     // What may go is less than what the third of them lacks.
     for _ in 0..4 {
-        ok(log.append_unpublished(&Arc::new(vec![feed.batch(1, 3, 1000)]), &unpublished)).await;
+        ok(log.append_unpublished(&Arc::new(vec![feed.batch(1, 4, 1000)]), &unpublished)).await;
     }
-    assert_eq!((drain(&*log, "t", 0, 0, 1).await.len(), first_left(&*log, "left").await), (12, 1));
+    assert_eq!((drain(&*log, "t", 0, 0, 1).await.len(), first_left(&*log, "left").await), (16, 1));
 }
 
 /// Records, ends, terms, consumers, what was released and how full it is: all is there after closing and opening.

@@ -124,7 +124,8 @@ async fn every_commit_is_synced() {
 /// `run` makes the store while `status` and `rebuild` already look for it.
 #[test]
 fn a_fresh_store_is_made_by_many_at_once() {
-    for _ in 0..40 {
+    // In one or two of a hundred somebody would be sent away.
+    for _ in 0..150 {
         let stand = files();
         let together = std::sync::Barrier::new(6);
         std::thread::scope(|scope| {
