@@ -134,17 +134,47 @@ impl FromStr for BinlogPosition {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = || ParsePositionError { text: text.to_owned(), what: "position (epoch:file:offset)" };
-        let mut parts = text.split(':');
-        let (Some(epoch), Some(file), Some(offset), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(fail());
-        };
-        Ok(Self {
-            epoch: epoch.parse().map_err(|_| fail())?,
-            file: file.parse().map_err(|_| fail())?,
-            offset: offset.parse().map_err(|_| fail())?,
-        })
+        let mut rest = text.as_bytes();
+        let position = take_transaction(&mut rest).filter(|_| rest.is_empty());
+        position.ok_or_else(|| ParsePositionError { text: text.to_owned(), what: "position (epoch:file:offset)" })
     }
+}
+
+/// Takes `epoch:file:offset`. A record from Kafka carries two such texts: splitting them by searching cost as much as parsing its row.
+fn take_transaction(rest: &mut &[u8]) -> Option<BinlogPosition> {
+    let epoch = u32::try_from(take_number(rest)?).ok()?;
+    take_sign(rest, b':')?;
+    let file = take_number(rest)?;
+    take_sign(rest, b':')?;
+    Some(BinlogPosition { epoch, file, offset: take_number(rest)? })
+}
+
+/// Takes `epoch:file:offset/ordinal`.
+fn take_change(rest: &mut &[u8]) -> Option<ChangePosition> {
+    let transaction = take_transaction(rest)?;
+    take_sign(rest, b'/')?;
+    Some(ChangePosition { transaction, ordinal: take_number(rest)? })
+}
+
+fn take_sign(rest: &mut &[u8], sign: u8) -> Option<()> {
+    (*rest.split_off_first()? == sign).then_some(())
+}
+
+/// Takes the digits of a number, at least one.
+fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = take_digit(rest)?;
+    while let Some(digit) = take_digit(rest) {
+        number = number.checked_mul(10)?.checked_add(digit)?;
+    }
+    Some(number)
+}
+
+fn take_digit(rest: &mut &[u8]) -> Option<u64> {
+    let digit = rest.first()?.wrapping_sub(b'0');
+    (digit < 10).then(|| {
+        *rest = &rest[1..];
+        u64::from(digit)
+    })
 }
 
 impl fmt::Display for Cut {
@@ -171,9 +201,9 @@ impl FromStr for ChangePosition {
     type Err = ParsePositionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = || ParsePositionError { text: text.to_owned(), what: "change position (epoch:file:offset/ordinal)" };
-        let (transaction, ordinal) = text.split_once('/').ok_or_else(fail)?;
-        Ok(Self { transaction: transaction.parse()?, ordinal: ordinal.parse().map_err(|_| fail())? })
+        let mut rest = text.as_bytes();
+        let position = take_change(&mut rest).filter(|_| rest.is_empty());
+        position.ok_or_else(|| ParsePositionError { text: text.to_owned(), what: "change position (epoch:file:offset/ordinal)" })
     }
 }
 
@@ -216,7 +246,17 @@ mod tests {
         let position = ChangePosition { transaction: BinlogPosition { epoch: 3, file: 1_000_000, offset: 4 }, ordinal: 7 };
         assert_eq!(position.to_string(), "3:1000000:4/7");
         assert_eq!(position.to_string().parse::<ChangePosition>(), Ok(position));
-        assert!("3:1:4:5".parse::<BinlogPosition>().is_err());
+        let most = ChangePosition {
+            transaction: BinlogPosition { epoch: u32::MAX, file: u64::MAX, offset: u64::MAX },
+            ordinal: u64::MAX,
+        };
+        assert_eq!(most.to_string().parse::<ChangePosition>(), Ok(most));
+        for wrong in ["3:1:4:5", "3:1", "3:1:", ":1:4", "", "3:1:4 ", "+3:1:4", "4294967296:1:4", "3:18446744073709551616:4"] {
+            assert!(wrong.parse::<BinlogPosition>().is_err(), "{wrong}");
+        }
+        for wrong in ["3:1:4", "3:1:4/", "3:1:4/5/", "3:1/4", "3:1:4/-5", "3:1:4/5x"] {
+            assert!(wrong.parse::<ChangePosition>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -29,6 +29,10 @@ const LOOK: Duration = Duration::from_millis(20);
 const SILENCE: Duration = Duration::from_secs(2);
 /// A read that gets nothing for so long fails: the reader starts again from what is durable.
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// A read that is far from its end begins with room for so many bytes.
+const ROOM: usize = 1 << 20;
+/// Records that it is far from its end by.
+const FAR: u64 = 1000;
 /// What a record takes beside its key and value, as the caller's limit counts it.
 const RECORD_OVERHEAD: usize = 64;
 
@@ -119,7 +123,7 @@ impl Reader {
     }
 
     fn fill(&self, at: &mut Following, until: LogOffset, bytes_max: usize, stop: &AtomicBool) -> Result<Vec<Record>> {
-        let mut taken = Gathered::default();
+        let mut taken = Gathered::with_room(if at.is_behind(until) { bytes_max.min(ROOM) } else { 0 });
         let (silent_since, mut checked) = (Instant::now(), Instant::now());
         at.take_held(until, &mut taken);
         while at.next < until && (taken.records.is_empty() || taken.bytes < bytes_max) {
@@ -209,6 +213,11 @@ impl Reader {
 }
 
 impl Following {
+    /// Whether much is left to read.
+    fn is_behind(&self, until: LogOffset) -> bool {
+        until.0.saturating_sub(self.next.0) > FAR
+    }
+
     fn take(&mut self, message: &BorrowedMessage<'_>, until: LogOffset, taken: &mut Gathered) -> Result<()> {
         let found = offset(message.offset());
         let ours = i64::from(self.partition) == i64::from(message.partition()) && message.topic() == self.topic;
@@ -257,16 +266,21 @@ impl Following {
 }
 
 /// Records of one read; all of their bytes lie in one buffer.
-#[derive(Default)]
 struct Gathered {
     buffer: Vec<u8>,
     /// Records without their bytes, and the lengths of these.
-    records: Vec<(Record, usize, usize)>,
+    records: Vec<Record>,
+    lengths: Vec<(usize, usize)>,
     bytes: usize,
     schema: Option<Arc<str>>,
 }
 
 impl Gathered {
+    /// With room for so many bytes: a buffer that grows to them copies each of them once more.
+    fn with_room(bytes: usize) -> Self {
+        Self { buffer: Vec::with_capacity(bytes), records: Vec::new(), lengths: Vec::new(), bytes: 0, schema: None }
+    }
+
     /// One text for all records of a shape.
     fn schema(&mut self, text: &str) -> Arc<str> {
         match &self.schema {
@@ -279,15 +293,15 @@ impl Gathered {
         self.buffer.extend_from_slice(key);
         self.buffer.extend_from_slice(value);
         self.bytes += key.len() + value.len() + RECORD_OVERHEAD;
-        self.records.push((record, key.len(), value.len()));
+        self.records.push(record);
+        self.lengths.push((key.len(), value.len()));
     }
 
-    fn into_records(self) -> Vec<Record> {
+    fn into_records(mut self) -> Vec<Record> {
         let mut rest = Bytes::from(self.buffer);
-        let with_bytes = |(record, key, value): (Record, usize, usize)| {
-            let (key, value) = (rest.split_to(key), rest.split_to(value));
-            Record { key, value, ..record }
-        };
-        self.records.into_iter().map(with_bytes).collect()
+        for (record, (key, value)) in self.records.iter_mut().zip(self.lengths) {
+            (record.key, record.value) = (rest.split_to(key), rest.split_to(value));
+        }
+        self.records
     }
 }
