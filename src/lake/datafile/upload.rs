@@ -1,7 +1,7 @@
 //! A data file on its way into the store: encoded in blocking threads, uploaded in parts of one size.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -29,7 +29,8 @@ pub struct FileUpload {
     /// What waits to be a part, as it came: a huge row group is not copied once more.
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
-    upload: Option<Box<dyn MultipartUpload>>,
+    /// Nobody locks it: it may not be shared between threads, and whoever holds a file may be.
+    upload: Mutex<Option<Box<dyn MultipartUpload>>>,
     bytes: u64,
 }
 
@@ -65,7 +66,7 @@ impl FileUpload {
             pending: PendingRows::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            upload: None,
+            upload: Mutex::new(None),
             bytes: 0,
         })
     }
@@ -82,6 +83,17 @@ impl FileUpload {
         Ok(())
     }
 
+    /// Ends a row group: no row is held in memory behind it.
+    ///
+    /// # Errors
+    /// As [`FileUpload::write`].
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        while let Some(batches) = self.pending.rest(self.row_group_bytes) {
+            self.encode(batches).await?;
+        }
+        Ok(())
+    }
+
     /// Bytes of finished row groups.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -92,14 +104,12 @@ impl FileUpload {
     /// # Errors
     /// When the store fails.
     pub async fn finish(mut self) -> Result<FileEntry> {
-        while let Some(batches) = self.pending.rest(self.row_group_bytes) {
-            self.encode(batches).await?;
-        }
+        self.flush().await?;
         let writer = self.take_writer()?;
         let (rest, entry) = blocking(move || writer.finish()).await?;
         self.wait(rest);
         let last = self.next_part(usize::MAX);
-        let done = match self.upload.take() {
+        let done = match self.upload().take() {
             None => self.store.put(&self.location, last).await.map(drop),
             Some(mut upload) => match upload.put_part(last).await {
                 Ok(()) => upload.complete().await.map(drop),
@@ -168,15 +178,20 @@ impl FileUpload {
 
     async fn send_parts(&mut self) -> Result<()> {
         while self.waiting_bytes > PART_BYTES {
-            let mut upload = match self.upload.take() {
+            let begun = self.upload().take();
+            let mut upload = match begun {
                 Some(upload) => upload,
                 None => self.store.put_multipart(&self.location).await.map_err(|source| self.store_error(source))?,
             };
             let part = self.next_part(PART_BYTES);
             upload.put_part(part).await.map_err(|source| self.store_error(source))?;
-            self.upload = Some(upload);
+            *self.upload() = Some(upload);
         }
         Ok(())
+    }
+
+    fn upload(&mut self) -> &mut Option<Box<dyn MultipartUpload>> {
+        self.upload.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store_error(&self, source: object_store::Error) -> Error {

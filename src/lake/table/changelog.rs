@@ -1,4 +1,9 @@
 //! The writer of a changelog table: rows are appended, and small files of earlier commits folded together on the way.
+//!
+//! A commit that does not fit into memory is written as it comes, into one file a day that grows to the wanted size: a file each time
+//! would be small, and all of them written once more when they are folded.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
@@ -11,6 +16,9 @@ use crate::lake::datafile::{FILE_NAME, FileEntry, FileUpload};
 use crate::lake::log::record::{RecordKind, RowCounts};
 use crate::lake::{ChangeSink, ChunkFile, CommitPoint, Committed, Maintenance, Result, TableWriter, Written};
 
+/// Days whose files grow at the same time: each holds a part of an upload.
+const DAYS_GROWING: usize = 4;
+
 /// See the module.
 pub(crate) struct ChangelogWriter {
     ledger: Ledger,
@@ -18,7 +26,8 @@ pub(crate) struct ChangelogWriter {
     rows: ChangeRows,
     /// The open commit's directory, in each day's.
     directory: String,
-    /// Files of the open commit.
+    /// Files of the open commit: those that still grow, by day, and finished ones.
+    growing: BTreeMap<String, FileUpload>,
     written: Vec<FileEntry>,
     parts: usize,
 }
@@ -28,7 +37,7 @@ impl ChangelogWriter {
         let shape = Shape::new(&ledger.spec, &ledger.settings)?;
         let rows = ChangeRows::new(&shape, &ledger.settings)?;
         let directory = ledger.commit_directory();
-        Ok(Self { ledger, shape, rows, directory, written: Vec::new(), parts: 0 })
+        Ok(Self { ledger, shape, rows, directory, growing: BTreeMap::new(), written: Vec::new(), parts: 0 })
     }
 
     fn next_path(&mut self, day: &str) -> String {
@@ -42,12 +51,32 @@ impl ChangelogWriter {
         FileUpload::new(&self.ledger.store.objects(), &self.ledger.folder(), path, &self.shape, &self.ledger.settings)
     }
 
-    /// Writes what is in memory: a file a day.
+    /// Writes what is in memory behind what was written before, day by day.
     async fn write_out(&mut self) -> Result<()> {
         for (day, mut rows) in self.rows.take() {
-            let path = self.next_path(&day);
-            let mut file = self.upload(path)?;
+            let mut file = match self.growing.remove(&day) {
+                Some(file) => file,
+                None => {
+                    let path = self.next_path(&day);
+                    self.upload(path)?
+                }
+            };
             file.write(rows.take()?).await?;
+            file.flush().await?;
+            match file.bytes() >= self.ledger.settings.file_bytes {
+                true => self.written.push(file.finish().await?),
+                false => drop(self.growing.insert(day, file)),
+            }
+            self.finish_growing(DAYS_GROWING).await?;
+        }
+        Ok(())
+    }
+
+    /// Finishes files until so many grow, those of the earliest days first.
+    async fn finish_growing(&mut self, left: usize) -> Result<()> {
+        while self.growing.len() > left
+            && let Some((_, file)) = self.growing.pop_first()
+        {
             self.written.push(file.finish().await?);
         }
         Ok(())
@@ -125,6 +154,7 @@ impl TableWriter for ChangelogWriter {
             return Err(self.ledger.refused("no snapshot was adopted yet"));
         }
         self.write_out().await?;
+        self.finish_growing(0).await?;
         let (mut added, removed) = match self.written.is_empty() {
             true => Default::default(),
             false => self.fold().await?,
