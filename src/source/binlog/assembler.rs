@@ -11,7 +11,6 @@ use crate::change::{BinlogPosition, Capture, Gtid, GtidSet};
 use crate::source::{Error, PreparedXa, Transaction};
 
 use super::body::tag;
-use super::ddl::NameCase;
 use super::effects::{Place, statement_parts};
 use super::event::{Event, Malformed, kind};
 use super::group::{Group, Head, Progress, raw_body};
@@ -71,8 +70,7 @@ pub(super) struct Assembler {
 }
 
 impl Assembler {
-    pub(super) fn new(source: Arc<str>, spill: SpillSettings, capture: Arc<Capture>, case: NameCase) -> Self {
-        let tables = Tables::new(capture, case);
+    pub(super) fn new(source: Arc<str>, spill: SpillSettings, tables: Tables) -> Self {
         Self {
             source,
             spill,
@@ -364,7 +362,7 @@ impl Assembler {
         self.group = None;
         let mut transaction = None;
         if let Some(store) = prepared.store {
-            let tables = Tables::new(Arc::clone(self.tables.capture()), self.tables.case());
+            let tables = self.tables.anew();
             let body = raw_body(store, &self.source, head.place.clone(), tables)?;
             transaction = body.map(|body| as_transaction(&head, body));
         }
@@ -375,7 +373,7 @@ impl Assembler {
         let Some(group) = self.group.take() else { return Err(Malformed::new("XA PREPARE outside a transaction").into()) };
         let head = group.head.clone();
         if prepare.one_phase {
-            let tables = Tables::new(Arc::clone(self.tables.capture()), self.tables.case());
+            let tables = self.tables.anew();
             let body = group.into_raw_body(&self.source, tables)?;
             return Ok(Ended { transaction: body.map(|body| as_transaction(&head, body)), head });
         }

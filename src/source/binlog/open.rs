@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, Capture, GtidSet};
-use crate::source::{Checkpoint, Error, LastTransaction, PreparedXa, Result, Settings, StreamFrom};
+use crate::source::{Checkpoint, Error, Flavor, LastTransaction, PreparedXa, Result, Settings, StreamFrom};
 
 use super::assembler::Assembler;
 use super::effects::Place;
@@ -17,6 +17,7 @@ use super::intake::{Intake, Received};
 use super::session::{DumpFrom, REBUILD, ServerFacts, Session};
 use super::spill::SpillSettings;
 use super::stream::{DumpStream, as_error};
+use super::tables::Tables;
 use super::track::Track;
 use super::xa::Prepared;
 
@@ -56,7 +57,8 @@ impl Opening<'_> {
     fn assembler(&self, capture: Capture) -> Assembler {
         let spill =
             SpillSettings { scratch: self.settings.scratch.as_path().into(), bytes_max: self.settings.transaction_bytes_max };
-        Assembler::new(self.settings.name.as_str().into(), spill, Arc::new(capture), self.facts.case)
+        let tables = Tables::new(Arc::new(capture), self.facts.case, Flavor::of(&self.facts.server_uuid));
+        Assembler::new(self.settings.name.as_str().into(), spill, tables)
     }
 
     fn intake(&self, assembler: Assembler, place: &Place) -> Intake {

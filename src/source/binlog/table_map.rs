@@ -4,6 +4,7 @@
 //! Everything it says is compared with the captured schema ([`super::plan`]), so that a value can never come to stand under
 //! another column's name.
 
+use crate::source::Flavor;
 use crate::source::wire::fields::Fields;
 
 use super::event::{Malformed, OrMalformed};
@@ -80,8 +81,8 @@ impl MappedColumn<'_> {
         )
     }
 
-    /// VECTOR counts as a string of bytes.
-    fn is_string(&self) -> bool {
+    /// VECTOR counts as a string of bytes; MariaDB counts GEOMETRY as one, too.
+    fn is_string(&self, flavor: Flavor) -> bool {
         matches!(
             self.kind,
             w::STRING
@@ -94,7 +95,7 @@ impl MappedColumn<'_> {
                 | w::MEDIUM_BLOB
                 | w::LONG_BLOB
                 | w::VECTOR
-        )
+        ) || (self.kind == w::GEOMETRY && flavor == Flavor::Mariadb)
     }
 
     fn has_labels(&self) -> bool {
@@ -135,8 +136,8 @@ fn read_name<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, &'a str), Malforme
 }
 
 impl<'a> TableMap<'a> {
-    /// Reads the body of a table map event.
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+    /// Reads the body of a table map event, as a server of this kind writes it.
+    pub(super) fn parse(body: &'a [u8], flavor: Flavor) -> Result<Self, Malformed> {
         const WHAT: &str = "a table map";
         let table_id = table_id(body)?;
         let mut fields = Fields(body);
@@ -155,12 +156,13 @@ impl<'a> TableMap<'a> {
             if !KNOWN_METADATA.contains(&tag) {
                 return Err(Malformed(format!("metadata of kind {tag} is not known, and may say how the rows are to be read")));
             }
-            map.take_metadata(tag, Fields(value)).or_malformed("a table map's metadata")?;
+            map.take_metadata(tag, Fields(value), flavor).or_malformed("a table map's metadata")?;
         }
         Ok(map)
     }
 
-    fn take_metadata(&mut self, tag: u8, mut value: Fields<'a>) -> Option<()> {
+    fn take_metadata(&mut self, tag: u8, mut value: Fields<'a>, flavor: Flavor) -> Option<()> {
+        let is_string = |column: &&mut MappedColumn<'_>| column.is_string(flavor);
         match tag {
             1 => {
                 let numbers = self.columns.iter().filter(|column| column.is_number()).count();
@@ -169,8 +171,8 @@ impl<'a> TableMap<'a> {
                     column.unsigned = Some(bits.get(index / 8)? >> (7 - index % 8) & 1 == 1);
                 }
             }
-            2 => default_collations(self.columns.iter_mut().filter(|column| column.is_string()), &mut value)?,
-            3 => collations(self.columns.iter_mut().filter(|column| column.is_string()), &mut value)?,
+            2 => default_collations(self.columns.iter_mut().filter(is_string), &mut value)?,
+            3 => collations(self.columns.iter_mut().filter(is_string), &mut value)?,
             4 => {
                 for column in &mut self.columns {
                     column.name = Some(value.string()?);
@@ -281,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn geometry_has_a_collation_where_mariadb_says_so() {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 3];
+        body.extend_from_slice(&[w::VARCHAR, w::GEOMETRY, w::VARCHAR, 5, 40, 0, 4, 40, 0, 0]);
+        let collations = |metadata: &[u8], flavor| -> Option<Vec<Option<u16>>> {
+            let body = [&body, metadata].concat();
+            let map = TableMap::parse(&body, flavor).ok()?;
+            Some(map.columns.iter().map(|column| column.collation).collect())
+        };
+        assert_eq!(collations(&[3, 3, 45, 63, 8], Flavor::Mariadb), Some(vec![Some(45), Some(63), Some(8)]));
+        assert_eq!(collations(&[3, 3, 45, 63, 8], Flavor::Mysql), None);
+        assert_eq!(collations(&[3, 2, 45, 8], Flavor::Mysql), Some(vec![Some(45), None, Some(8)]));
+        assert_eq!(collations(&[2, 3, 45, 1, 63], Flavor::Mariadb), Some(vec![Some(45), Some(63), Some(45)]));
+        assert_eq!(collations(&[2, 3, 45, 1, 8], Flavor::Mysql), Some(vec![Some(45), None, Some(8)]));
+    }
+
+    #[test]
     fn metadata_finds_its_columns() {
         let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 4];
         body.extend_from_slice(&[w::LONG, w::VARCHAR, w::STRING, w::TINY]);
@@ -289,7 +307,7 @@ mod tests {
         body.extend_from_slice(&[2, 3, 45, 0, 8]);
         body.extend_from_slice(&[4, 8, 1, b'a', 1, b'b', 1, b'c', 1, b'd']);
         body.extend_from_slice(&[6, 5, 2, 1, b'x', 1, b'y']);
-        let map = TableMap::parse(&body).unwrap();
+        let map = TableMap::parse(&body, Flavor::Mysql).unwrap();
         assert_eq!((map.table_id, map.database, map.table), (7, "d", "t"));
         let unsigned: Vec<_> = map.columns.iter().map(|column| column.unsigned).collect();
         assert_eq!(unsigned, [Some(false), None, None, Some(true)]);
@@ -303,10 +321,10 @@ mod tests {
             (&[4, 9, 1, b'a', 1, b'b', 1, b'c', 1, b'd', 0], "metadata"),
         ] {
             let longer = [&body, more].concat();
-            assert!(TableMap::parse(&longer).unwrap_err().0.contains(said), "{more:?}");
+            assert!(TableMap::parse(&longer, Flavor::Mysql).unwrap_err().0.contains(said), "{more:?}");
         }
         for end in 0..body.len() {
-            assert!(TableMap::parse(&body[..end]).is_err() || matches!(end, 25 | 28 | 33 | 43), "{end}");
+            assert!(TableMap::parse(&body[..end], Flavor::Mysql).is_err() || matches!(end, 25 | 28 | 33 | 43), "{end}");
         }
     }
 }

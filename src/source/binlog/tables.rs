@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, Capture, Cut, TableName};
-use crate::source::Problem;
+use crate::source::{Flavor, Problem};
 
 use super::ddl::NameCase;
 use super::event::Malformed;
@@ -41,13 +41,19 @@ struct Entry {
 pub(super) struct Tables {
     capture: Arc<Capture>,
     case: NameCase,
+    flavor: Flavor,
     decoders: Decoders,
     entries: HashMap<u64, Entry>,
 }
 
 impl Tables {
-    pub(super) fn new(capture: Arc<Capture>, case: NameCase) -> Self {
-        Self { capture, case, decoders: Decoders::new(), entries: HashMap::new() }
+    pub(super) fn new(capture: Arc<Capture>, case: NameCase, flavor: Flavor) -> Self {
+        Self { capture, case, flavor, decoders: Decoders::new(), entries: HashMap::new() }
+    }
+
+    /// The same, knowing no table map.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(Arc::clone(&self.capture), self.case, self.flavor)
     }
 
     pub(super) fn capture(&self) -> &Arc<Capture> {
@@ -99,7 +105,7 @@ impl Tables {
         let (database, table) = parse_name(body)?;
         let name = self.case.fold(database, table);
         let Some(captured) = self.capture.tables.get(&name) else { return Ok(Known::Ignored) };
-        let plan = match TableMap::parse(body) {
+        let plan = match TableMap::parse(body, self.flavor) {
             Ok(map) => compile(&map, &captured.schema, &mut self.decoders).map(Arc::new),
             Err(malformed) => Err(Problem {
                 reason: format!("the binlog's description of {name} cannot be read: {malformed}"),

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::change::{BinlogPosition, Column, ColumnType, Generated, KeyKind};
+use crate::source::Flavor;
 use crate::source::binlog::assembler::{Assembler, Trouble};
 use crate::source::binlog::ddl::NameCase;
 use crate::source::binlog::effects::Place;
 use crate::source::binlog::event::kind;
 use crate::source::binlog::intake::{Intake, Received};
 use crate::source::binlog::spill::SpillSettings;
+use crate::source::binlog::tables::Tables;
 
 const IGNORABLE: u16 = 0x80;
 
@@ -40,7 +42,7 @@ impl Script {
         let mut capture = Capture::default();
         capture.tables.insert(schema.name.clone(), CapturedTable { schema: Arc::new(schema), since: Cut::default() });
         let spill = SpillSettings { scratch: std::env::temp_dir().into(), bytes_max: 1 << 20 };
-        let assembler = Assembler::new("shop".into(), spill, Arc::new(capture), NameCase::Kept);
+        let assembler = Assembler::new("shop".into(), spill, Tables::new(Arc::new(capture), NameCase::Kept, Flavor::Mysql));
         let start = BinlogPosition { epoch: 0, file: 1, offset };
         let place = Place { start, file_name: "b.000001".into() };
         let end = u32::try_from(offset).map_or(4, u64::from);

@@ -1,11 +1,13 @@
 //! Recorded events with broken bytes: whatever comes, the answer is an error or a value, never a panic.
 
 use super::*;
+use crate::source::Flavor;
 use crate::source::binlog::assembler::Assembler;
 use crate::source::binlog::ddl::NameCase;
 use crate::source::binlog::effects::Place;
 use crate::source::binlog::intake::{Intake, Received};
 use crate::source::binlog::spill::SpillSettings;
+use crate::source::binlog::tables::Tables;
 
 /// The events of a binlog file.
 fn events(file: &[u8]) -> Vec<&[u8]> {
@@ -39,7 +41,7 @@ impl Dice {
 
 fn intake(capture: &Capture, scratch: &std::path::Path) -> Intake {
     let spill = SpillSettings { scratch: scratch.into(), bytes_max: 2000 };
-    let assembler = Assembler::new("shop".into(), spill, Arc::new(capture.clone()), NameCase::Kept);
+    let assembler = Assembler::new("shop".into(), spill, Tables::new(Arc::new(capture.clone()), NameCase::Kept, Flavor::Mysql));
     let start = crate::change::BinlogPosition { epoch: 0, file: 1, offset: 4 };
     Intake::new(assembler, &Place { start, file_name: "binlog.000001".into() }, "shop".into(), "uuid".to_owned())
         .with_history(Some(crate::change::GtidSet::default()), None)
