@@ -155,6 +155,98 @@ pub(super) async fn holds(metastore: impl Metastore + 'static, compares: bool) {
     world.end().await;
 }
 
+/// What readers met while a partitioned table was changed.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    /// Reads of the table, and of all its partitions.
+    pub(super) tables: u64,
+    pub(super) lists: u64,
+    /// Lists with two states in them, and lists with a partition that has no value, place or columns.
+    pub(super) torn: u64,
+    pub(super) broken: u64,
+    /// Calls that failed.
+    pub(super) failed: u64,
+}
+
+/// Changes a table and all its partitions again and again, as publication does it, while others read both. A table that lacks what it is
+/// partitioned by would be read as an empty one, in silence: that must not be seen, ever.
+pub(super) async fn read_while_it_changes(
+    writer: impl Metastore + 'static,
+    reader: impl Metastore + 'static,
+    changes: usize,
+) -> Sightings {
+    const PARTS: usize = 32;
+    let world = World::new(writer).await;
+    let name = world.name("parts");
+    let mut table = world.table("parts", &[column("dt", "string"), column("_part", "int")]);
+    world.metastore.create_table(&table).await.unwrap();
+    let places: Vec<String> = (0..2).map(|turn| world.place(&format!("turn-{turn}"))).collect();
+    let parts = |turn: usize| -> Vec<Partition> {
+        let of = |part: usize| Partition {
+            values: vec!["2026-11-22".to_owned(), part.to_string()],
+            location: format!("{}/{part}", places[turn % 2]),
+            ..world.partition("", "one")
+        };
+        (0..PARTS).map(of).collect()
+    };
+    for place in &places {
+        (0..PARTS).for_each(|part| std::fs::create_dir_all(format!("{}/{part}", path(place))).unwrap());
+    }
+    world.metastore.add_partitions(&name, &Format::parquet(), &parts(0)).await.unwrap();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let reading = tokio::spawn({
+        let (done, name, wanted) = (std::sync::Arc::clone(&done), name.clone(), table.clone());
+        async move {
+            let mut seen = Sightings::default();
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                read_once(&reader, &name, &wanted, &mut seen).await;
+            }
+            seen
+        }
+    });
+    for turn in 1..=changes {
+        for said in ["unfinished", "whole"] {
+            table.parameters.insert("binlake.seq".to_owned(), format!("{turn} {said}"));
+            let found = world.metastore.table(&name).await.unwrap().unwrap();
+            let value = found.parameters["binlake.seq"].clone();
+            let next = Table { parameters: table.parameters.clone(), ..found };
+            world.metastore.alter_table(&name, &next, Some(Expected { key: "binlake.seq", value: &value })).await.unwrap();
+            if said == "unfinished" {
+                world.metastore.alter_partitions(&name, &Format::parquet(), &parts(turn)).await.unwrap();
+            }
+        }
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let seen = reading.await.unwrap();
+    world.metastore.drop_table(&name).await.unwrap();
+    world.metastore.drop_database(&world.database).await.unwrap();
+    seen
+}
+
+async fn read_once(reader: &impl Metastore, name: &LakeName, wanted: &Table, seen: &mut Sightings) {
+    match reader.table(name).await {
+        Ok(Some(found)) => {
+            seen.tables += 1;
+            assert_eq!(found.partitioned_by, wanted.partitioned_by, "it would be read as if it were empty");
+            assert_eq!((&found.columns, &found.kind), (&wanted.columns, &wanted.kind));
+            assert_eq!(path(&found.location), path(&wanted.location));
+        }
+        Ok(None) => panic!("the table was not there"),
+        Err(_) => seen.failed += 1,
+    }
+    match reader.partitions(name).await {
+        Ok(found) => {
+            seen.lists += 1;
+            assert!(found.len() == 32, "{} partitions", found.len());
+            let is_broken = |part: &Partition| part.values.len() != 2 || part.location.is_empty() || part.columns.len() != 3;
+            seen.broken += u64::from(found.iter().any(is_broken));
+            let turns: std::collections::BTreeSet<_> = found.iter().map(|part| part.location.contains("/turn-1/")).collect();
+            seen.torn += u64::from(turns.len() != 1);
+        }
+        Err(_) => seen.failed += 1,
+    }
+}
+
 #[tokio::test]
 async fn a_metastore_in_memory_keeps_the_contract() {
     holds(MemoryMetastore::new(), true).await;

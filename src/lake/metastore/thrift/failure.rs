@@ -108,8 +108,14 @@ exceptions! {
 pub(super) fn unanswered(error: ClientError) -> Said {
     match error {
         ClientError::Application(error) => Said { kind: Kind::Application, text: error.to_string() },
-        error => Said::nothing(error.to_string()),
+        error => Said::nothing(plain(&error.to_string())),
     }
+}
+
+/// Without what the client library says of itself: half a page of its settings.
+fn plain(text: &str) -> String {
+    let text = text.split(", rpc_info:").next().unwrap_or(text);
+    text.strip_prefix("transport exception: ").unwrap_or(text).to_owned()
 }
 
 /// The same in the words of the room.
@@ -132,6 +138,13 @@ mod tests {
     fn meta(text: &str) -> Error {
         let exception = MetaException { message: Some(text.to_owned().into()) };
         refused("here:9083", "alter_table", "ods.t", AlterTable::O2(exception).into())
+    }
+
+    #[test]
+    fn a_broken_connection_is_told_in_a_few_words() {
+        let said = "transport exception: unexpected end of file: an unexpected end of file from server, rpc_info: RpcInfo { role: Client }";
+        assert_eq!(plain(said), "unexpected end of file: an unexpected end of file from server");
+        assert_eq!(plain("anything else"), "anything else");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Against real servers.
 
-use super::super::contract::holds;
+use super::super::contract::{holds, read_while_it_changes};
 use super::*;
 
 #[path = "../../../../tests/servers/metastore.rs"]
@@ -32,6 +32,27 @@ async fn version_3_1_keeps_the_contract_and_compares_nothing() {
 #[tokio::test]
 async fn version_4_1_keeps_the_contract() {
     keeps_the_contract(Version::Four, true).await;
+}
+
+async fn is_read_while_it_changes(version: Version) {
+    let server = Server::start(version);
+    let client = || ThriftMetastore::new(vec![address(server.port())]);
+    // As many as one likes; hundreds were tried.
+    let changes = std::env::var("BINLAKE_CHANGES").map_or(15, |text| text.parse().unwrap());
+    let seen = read_while_it_changes(client(), client(), changes).await;
+    println!("{version:?}: {changes} changes, {seen:?}");
+    // Whoever meets half a change fails, and may ask again.
+    assert!(seen.tables > 10 && (seen.torn + seen.broken + seen.failed) * 4 < seen.lists, "{seen:?}");
+}
+
+#[tokio::test]
+async fn version_2_3_shows_whole_tables_while_they_change() {
+    is_read_while_it_changes(Version::Two).await;
+}
+
+#[tokio::test]
+async fn version_4_1_shows_whole_tables_while_they_change() {
+    is_read_while_it_changes(Version::Four).await;
 }
 
 #[tokio::test]
