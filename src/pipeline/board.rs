@@ -15,6 +15,9 @@ use crate::telemetry::SourceNumbers;
 /// Writers of one source that are opened at once: each lists and reads its table's log.
 const OPENINGS: usize = 8;
 
+/// Lake tables of one source that are published at once.
+const PUBLICATIONS: usize = 8;
+
 /// The tables that changed since one worker last looked.
 #[derive(Debug, Default)]
 pub struct ChangedTables {
@@ -57,6 +60,7 @@ pub struct Board {
     watchers: Mutex<Vec<Weak<ChangedTables>>>,
     loads: OnceLock<Arc<Semaphore>>,
     openings: Arc<Semaphore>,
+    publications: Arc<Semaphore>,
     /// Row changes that went into the change log since the start.
     pub changes: AtomicU64,
     /// Snapshot rows read since the start.
@@ -100,6 +104,7 @@ impl Default for Board {
             watchers: Mutex::default(),
             loads: OnceLock::new(),
             openings: Arc::new(Semaphore::new(OPENINGS)),
+            publications: Arc::new(Semaphore::new(PUBLICATIONS)),
             changes: AtomicU64::new(0),
             snapshot_rows: AtomicU64::new(0),
             numbers: None,
@@ -209,6 +214,11 @@ impl Board {
     /// One permit per writer that is being opened.
     pub fn openings(&self) -> Arc<Semaphore> {
         Arc::clone(&self.openings)
+    }
+
+    /// One permit per lake table that is being published.
+    pub fn publications(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.publications)
     }
 
     /// Row changes and snapshot rows since the start.

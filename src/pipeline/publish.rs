@@ -14,8 +14,8 @@ use super::bell::Listener;
 use super::board::SharedBoard;
 use super::{Result, Rooms, TableKey};
 
-/// Between two looks at a table without commits.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at a table without commits: each reads its log and lists its partitions.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
 
 /// Everything one publication works with.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub struct Publish {
 impl Publish {
     /// Brings the metastore to the last commit.
     pub async fn once(&self) -> Result<()> {
+        // Taken in turns: a thousand tables that start together would be a thousand calls at once.
+        let _permit = self.board.publications().acquire_owned().await;
         Ok(self.rooms.lake.publish(&self.spec).await?)
     }
 
