@@ -6,8 +6,8 @@
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## binlake at work on a real MySQL: a school under load, its renewal report out of MySQL and out of the lake; KAFKA=1: through Kafka
-	@DEMO_KAFKA=$(KAFKA) tests/demo/demo.sh
+demo: ## binlake at work on a real MySQL: a school under load, its renewal report out of MySQL and out of the lake; KAFKA=1: through Kafka; HIVE=1: in a Hive Metastore, read by Spark too
+	@DEMO_KAFKA=$(KAFKA) DEMO_HIVE=$(HIVE) tests/demo/demo.sh
 
 build: libraries ## the release binary, target/release/binlake
 	cargo build --release --locked

@@ -3,6 +3,7 @@
 #
 #   make demo            with the embedded change log
 #   make demo KAFKA=1    through a throwaway Kafka broker
+#   make demo HIVE=1     registered in a throwaway Hive Metastore, and read by Spark as well
 #
 # It builds, starts a throwaway MySQL with about a million rows, lets a load change them from before the daemon starts until the
 # end, runs the daemon for about a minute, and then holds the lake against MySQL: the renewal report, and every table row by row.
@@ -14,6 +15,7 @@
 #   DEMO_MYSQL_URL   mysql://user:password@host:port of a server to use in place of a throwaway one: a user who may create a
 #                    database and replicate. The database binlake_school is made there, and dropped at the end
 #   DEMO_KAFKA       not empty: through Kafka
+#   DEMO_HIVE        not empty: in a Hive Metastore, read by Spark
 #   BINLAKE_MYSQLD   a mysqld 8.0 or newer for the throwaway server; without apt-get, the mysqld on the PATH
 #   BINLAKE_CACHE    where downloads are kept (default ~/.cache/binlake)
 set -euo pipefail
@@ -28,6 +30,8 @@ tables=(students teachers courses orders order_items refunds renewals)
 work=
 server_started=
 broker_started=
+metastore_started=
+metastore=
 changelog='{kind: local, dir: state/changelog}'
 school_made=
 load=
@@ -64,6 +68,7 @@ clean_up() {
     end "$daemon" 12
     end "$load" 10
     if [[ -n $school_made && -z $server_started ]]; then "$school" drop || printf 'demo: the database binlake_school could not be dropped\n' >&2; fi
+    if [[ -n $metastore_started ]]; then "$servers/metastore.sh" kill "$work/metastore" || true; fi
     if [[ -n $broker_started ]]; then "$servers/kafka.sh" kill "$work/kafka" || true; fi
     if [[ -n $server_started ]]; then "$servers/mysql.sh" kill "$work/mysql" || true; fi
     if [[ -n $work ]]; then rm -rf -- "$work"; fi
@@ -118,6 +123,18 @@ start_broker() {
     changelog="{kind: kafka, brokers: ['127.0.0.1:$port'], replication: 1}"
 }
 
+# A Hive Metastore, and the line of the configuration that names it.
+start_metastore() {
+    local try port
+    metastore_started=1
+    for try in 1 2 3; do
+        port=$(free_port)
+        if "$servers/metastore.sh" start "$work/metastore" 4.1.0 "$port"; then break; fi
+        ((try < 3)) || die "the metastore did not start"
+    done
+    metastore=thrift://127.0.0.1:$port
+}
+
 # Take DEMO_MYSQL_URL to pieces: no password goes into the YAML.
 use_server() {
     local pieces
@@ -143,7 +160,8 @@ state: sqlite:state/binlake.db
 scratch: state/scratch
 changelog: $changelog
 lake:
-  url: file://$work/lake
+  url: file://$work/lake${metastore:+
+  metastore: $metastore}
   commit: {interval: 5s}
   datetime_zone: UTC
 sources:
@@ -161,8 +179,13 @@ YAML
 command -v cargo >/dev/null || die "cargo is not there: install Rust 1.95 or newer"
 say "making ready: a Python with DuckDB, a MySQL server, a release build"
 "$servers/libraries.sh"
+spark=()
 if [[ -n ${DEMO_KAFKA:-} ]]; then "$servers/kafka.sh" install >/dev/null; fi
 python=$("$servers/python.sh")
+if [[ -n ${DEMO_HIVE:-} ]]; then
+    "$servers/metastore.sh" install >/dev/null
+    spark=("$("$servers/spark.sh")" "$servers/spark.py" "$("$servers/metastore.sh" client)")
+fi
 if [[ -z ${DEMO_MYSQL_URL:-} && -z ${BINLAKE_MYSQLD:-} ]] && command -v apt-get >/dev/null; then
     "$servers/mysql.sh" install >/dev/null
 fi
@@ -188,6 +211,10 @@ fi
 if [[ -n ${DEMO_KAFKA:-} ]]; then
     say "starting a throwaway Kafka broker"
     start_broker
+fi
+if [[ -n ${DEMO_HIVE:-} ]]; then
+    say "starting a throwaway Hive Metastore"
+    start_metastore
 fi
 say "filling it with a school"
 school_made=1
@@ -236,11 +263,15 @@ caught_up_ms=$((($(date +%s%N) - load_ended) / 1000000))
 
 # ---- the proof ---------------------------------------------------------------------------------------------------------------
 
-say "the renewal report, twice"
+say "the renewal report, out of MySQL and out of the lake"
 "$school" report "$here/report.sql" "$work/mysql-side"
 "$school" dump "$work/mysql-side"
 for table in "${tables[@]}"; do
     "$binlake" files "binlake_school.$table" -c "$work/binlake.yaml" >"$work/$table.files"
 done
+if [[ -n $metastore ]]; then
+    mkdir "$work/spark"
+    "$python" "$here/hive.py" "$here/report.sql" "$work" "${spark[0]}" "${spark[1]}" "$metastore" "${spark[2]}" "${tables[@]}"
+fi
 "$python" "$here/report.py" "$here/report.sql" "$work" "$caught_up_ms" "${tables[@]}"
 say "done"

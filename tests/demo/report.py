@@ -4,7 +4,8 @@
     report.py REPORT.sql WORK CAUGHT_UP_MS TABLE...
 
 WORK holds mysql-side/N.tsv (the report by MySQL), mysql-side/TABLE.parquet (its tables, see dump.rs), TABLE.files (what
-`binlake files` printed), watch.json and load.txt. Exits 1 when anything differs.
+`binlake files` printed), watch.json and load.txt; and, where Spark has read the lake too, spark/N.tsv and spark/TABLE (hive.py).
+Exits 1 when anything differs.
 """
 
 import json
@@ -40,6 +41,11 @@ def from_lake(report, files):
         rows = cursor.fetchall()
         results.append("\n".join("\t".join(str(cell) for cell in row) for row in [names, *rows]) + "\n")
     return results
+
+
+def written(directory):
+    """The report's results that were written down in a directory."""
+    return [(directory / f"{number}.tsv").read_text(encoding="utf-8") for number in range(1, len(TITLES) + 1)]
 
 
 def width(text):
@@ -98,14 +104,18 @@ def main():
     if empty:
         sys.exit(f"the lake has no files of {', '.join(empty)}")
     lake = from_lake(pathlib.Path(report).read_text(encoding="utf-8"), files)
-    mysql = [(work / "mysql-side" / f"{number}.tsv").read_text(encoding="utf-8") for number in range(1, len(lake) + 1)]
-    for side, results in (("From MySQL, by SQL", mysql), ("From the lake, by DuckDB over `binlake files`", lake)):
+    sides = [("From MySQL, by SQL", written(work / "mysql-side")), ("From the lake, by DuckDB over `binlake files`", lake)]
+    if (work / "spark").is_dir():
+        sides.append(("From the lake, by Spark through the Hive Metastore", written(work / "spark")))
+        copies = {table: [str(path) for path in (work / "spark" / table).glob("*.parquet")] for table in tables}
+        jobs += [{**job, "table": f"{job['table']} by Spark", "files": copies[job["table"]]} for job in jobs]
+    for side, results in sides:
         print(f"\n{side}")
         for title, text in zip(TITLES, results):
             show(title, text)
 
-    same = mysql == lake and len(lake) == len(TITLES)
-    print(f"\nThe two reports are {'equal' if same else 'DIFFERENT'}.")
+    same = all(results == lake for _, results in sides) and len(lake) == len(TITLES)
+    print(f"\nThe {'two' if len(sides) == 2 else 'three'} reports are {'equal' if same else 'DIFFERENT'}.")
     print("Every table, row by row:")
     connection = compare.connect()
     results = [compare.compare(connection, job) for job in jobs]

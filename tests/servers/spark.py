@@ -3,12 +3,12 @@
 
     spark.py METASTORE [CLIENT]     METASTORE is thrift://HOST:PORT; CLIENT a directory with the jars of another metastore client
 
-    {"query": SQL}                  the rows of SQL, cells as text
+    {"query": SQL}                  the rows of SQL, cells as text, and the names of its columns
     {"copy": TABLE, "into": DIR}    writes a table, without what it is partitioned by, as Parquet; the rows are files in DIR
     {"zone": NAME}                  another session time zone
     {"native": BOOL}                whether Spark reads Parquet with its own reader, or with Hive's SerDe
 
-The answer is {"rows": [[...]...]} or {"error": text}.
+The answer is {"rows": [[...]...], "columns": [...]} or {"error": text}.
 """
 
 import json
@@ -66,8 +66,8 @@ def answer(session, request):
             table = session.table(request["copy"]).drop(*[column.name for column in columns if column.isPartition])
             table.write.mode("overwrite").parquet(f"file://{request['into']}")
             return {"rows": []}
-        rows = session.sql(request["query"]).collect()
-        return {"rows": [[plain(cell) for cell in row] for row in rows]}
+        result = session.sql(request["query"])
+        return {"rows": [[plain(cell) for cell in row] for row in result.collect()], "columns": result.columns}
     except Exception as error:  # whatever it is, the test has to hear of it
         return {"error": f"{type(error).__name__}: {error}"[:4000]}
 
