@@ -19,11 +19,11 @@ use crate::scene::Scene;
 use crate::server::{Address, Server};
 
 /// Accounts, each with a hundred.
-const ACCOUNTS: i64 = 3200;
+pub(crate) const ACCOUNTS: i64 = 3200;
 /// Accounts of a chunk: a segment of the mirror.
 pub(crate) const ACCOUNTS_PER_CHUNK: i64 = 160;
 /// Segments that the mirror has at least.
-const SEGMENTS: usize = 16;
+pub(crate) const SEGMENTS: usize = 16;
 /// Tellers at the same time.
 const TELLERS: u64 = 3;
 /// Committed states that are read.

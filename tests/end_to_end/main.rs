@@ -19,6 +19,7 @@ mod dump;
 mod equality;
 mod failover;
 mod full_disks;
+mod hive;
 #[path = "../servers/hosted.rs"]
 mod hosted;
 mod http;
@@ -33,6 +34,8 @@ mod lost_stores;
 mod loud_sources;
 mod loud_tables;
 mod mariadb;
+#[path = "../servers/metastore.rs"]
+mod metastore;
 mod mount;
 mod pair;
 mod proxy;

@@ -92,12 +92,7 @@ fn free_port() -> u16 {
 impl Server {
     /// Starts a MySQL server with `options` for mysqld beside the defaults of the script, and makes the user [`USER`].
     pub(crate) async fn start(options: &[&str]) -> Self {
-        Self::start_in("UTC", options).await
-    }
-
-    /// The same, with the system's time zone set to `zone`, as `TZ` has it.
-    pub(crate) async fn start_in(zone: &str, options: &[&str]) -> Self {
-        Self::start_of(Kind::Mysql, zone, options).await
+        Self::start_of(Kind::Mysql, "UTC", options).await
     }
 
     /// [`Self::start`] for any kind of server.
@@ -105,7 +100,8 @@ impl Server {
         Self::start_of(kind, "UTC", options).await
     }
 
-    async fn start_of(kind: Kind, zone: &str, options: &[&str]) -> Self {
+    /// The same, with the system's time zone set to `zone`, as `TZ` has it.
+    pub(crate) async fn start_of(kind: Kind, zone: &str, options: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("binlake-server.").tempdir().unwrap().keep();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let script = kind.script();

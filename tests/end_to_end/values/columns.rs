@@ -1,4 +1,4 @@
-//! Column types drawn at random over all that MySQL has, each with the values at its edges and with random ones.
+//! Column types drawn at random over all that MySQL and MariaDB have, each with the values at its edges and with random ones.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -6,6 +6,16 @@ use rand::rngs::StdRng;
 use super::alphabets::{ALPHABETS, Alphabet, PLAIN_TEXTS, literal};
 use super::documents;
 use super::tables::pick;
+use crate::workload::mariadb;
+
+/// What a server knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Mysql,
+    Mariadb,
+    /// Without VECTOR, and with instants that end in 2038.
+    OldMariadb,
+}
 
 /// How random values of a type are made.
 #[derive(Debug, Clone)]
@@ -23,7 +33,10 @@ enum Random {
     Datetime { fraction: usize },
     Timestamp { fraction: usize },
     Geometry,
-    Vector { dimensions: usize },
+    Vector { dimensions: usize, read_by: &'static str },
+    Uuid,
+    Address4,
+    Address6,
     Corners,
 }
 
@@ -55,7 +68,10 @@ impl Drawn {
                 | Random::Timestamp { .. }
         );
         // What has no length of its own, or one that is too long for a key; FLOAT compares badly; a zero date is no key.
-        temporal_or_plain && !["TEXT", "BLOB", "POINT", "(0)", "(200)", "(300)"].iter().any(|word| self.declared.contains(word))
+        temporal_or_plain
+            && !["TEXT", "BLOB", "POINT", "(0)", "(200)", "(300)", "COMPRESSED", "JSON"]
+                .iter()
+                .any(|word| self.declared.contains(word))
     }
 
     pub(super) fn is_document(&self) -> bool {
@@ -115,10 +131,13 @@ impl Random {
                 format!("'{date} {}'", clock(dice, fraction))
             }
             Self::Geometry => geometry(dice),
-            Self::Vector { dimensions } => {
+            Self::Vector { dimensions, read_by } => {
                 let cells: Vec<String> = (0..dimensions).map(|_| format!("{:e}", dice.random_range(-1e3..1e3))).collect();
-                format!("TO_VECTOR('[{}]')", cells.join(","))
+                format!("{read_by}('[{}]')", cells.join(","))
             }
+            Self::Uuid => mariadb::uuid(dice),
+            Self::Address4 => mariadb::inet4(dice),
+            Self::Address6 => mariadb::inet6(dice),
             Self::Corners => "NULL".to_owned(),
         }
     }
@@ -176,15 +195,17 @@ fn owned(corners: &[&str]) -> Vec<String> {
 }
 
 /// A type over all that there are.
-pub(super) fn draw(dice: &mut StdRng) -> Drawn {
+pub(super) fn draw(dice: &mut StdRng, dialect: Dialect) -> Drawn {
     match dice.random_range(0..24) {
+        16 | 23 if dialect == Dialect::OldMariadb => mariadb_type(dice),
+        16 if dialect == Dialect::Mariadb => mariadb_type(dice),
         0..3 => integer(dice),
         3..5 => decimal_type(dice),
         5 => float(dice),
         6 => bits(dice),
-        7..12 => text_type(dice),
-        12..14 => bytes_type(dice),
-        14..16 => labels(dice),
+        7..12 => text_type(dice, dialect),
+        12..14 => bytes_type(dice, dialect),
+        14..16 => labels(dice, dialect),
         16 => Drawn::new("JSON".to_owned(), documents::corners(), Random::Document),
         17 => {
             let corners = owned(&[
@@ -200,7 +221,7 @@ pub(super) fn draw(dice: &mut StdRng) -> Drawn {
             Drawn::new("DATE".to_owned(), corners, Random::Date)
         }
         18..20 => clock_type(dice),
-        20 => timestamp(dice),
+        20 => timestamp(dice, dialect),
         21 => Drawn::new("YEAR".to_owned(), owned(&["0", "1901", "2155", "'0000'", "2026", "70"]), Random::Corners),
         22 => geometry_type(dice),
         _ => {
@@ -208,10 +229,38 @@ pub(super) fn draw(dice: &mut StdRng) -> Drawn {
             let corner = vec!["1.5"; dimensions].join(",");
             let edge = vec!["-3.4028235e38"; dimensions].join(",");
             let zero = vec!["-0.0"; dimensions].join(",");
-            let corners = [corner, edge, zero].iter().map(|cells| format!("TO_VECTOR('[{cells}]')")).collect();
-            Drawn::new(format!("VECTOR({dimensions})"), corners, Random::Vector { dimensions })
+            let read_by = if dialect == Dialect::Mysql { "TO_VECTOR" } else { "VEC_FROMTEXT" };
+            let corners = [corner, edge, zero].iter().map(|cells| format!("{read_by}('[{cells}]')")).collect();
+            Drawn::new(format!("VECTOR({dimensions})"), corners, Random::Vector { dimensions, read_by })
         }
     }
+}
+
+/// What only MariaDB has, and JSON, which is a text there.
+fn mariadb_type(dice: &mut StdRng) -> Drawn {
+    let (declared, corners, random): (_, &[&str], _) = match dice.random_range(0..4) {
+        0 => ("UUID", &["'00000000-0000-0000-0000-000000000000'", "'ffffffff-ffff-7fff-bfff-ffffffffffff'"], Random::Uuid),
+        1 => ("INET4", &["'0.0.0.0'", "'255.255.255.255'"], Random::Address4),
+        2 => ("INET6", &["'::'", "'::ffff:1.2.3.4'", "'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'"], Random::Address6),
+        _ => ("JSON", &["'null'", "'{ \"b\": 1.50, \"a\": [] }'", "'\"é😀\"'", "'{\"a\": 1, \"a\": 2}'"], Random::Corners),
+    };
+    Drawn::new(declared.to_owned(), owned(corners), random)
+}
+
+/// One that the server has.
+fn alphabet(dice: &mut StdRng, dialect: Dialect) -> usize {
+    loop {
+        let chosen = dice.random_range(0..ALPHABETS.len());
+        if dialect == Dialect::Mysql || ALPHABETS[chosen].charset != "gb18030" {
+            return chosen;
+        }
+    }
+}
+
+/// What stands behind a type that MariaDB may compress.
+fn compressed(dice: &mut StdRng, dialect: Dialect, declared: &str) -> &'static str {
+    let may = dialect != Dialect::Mysql && ["VAR", "TEXT", "BLOB"].iter().any(|word| declared.contains(word));
+    if may && dice.random_range(0..3) == 0 { " COMPRESSED" } else { "" }
 }
 
 fn integer(dice: &mut StdRng) -> Drawn {
@@ -291,8 +340,8 @@ fn bits(dice: &mut StdRng) -> Drawn {
     Drawn::new(format!("BIT({bits})"), vec![ones, "b'0'".to_owned(), "b'1'".to_owned()], Random::Bits { bits })
 }
 
-fn text_type(dice: &mut StdRng) -> Drawn {
-    let alphabet = dice.random_range(0..ALPHABETS.len());
+fn text_type(dice: &mut StdRng, dialect: Dialect) -> Drawn {
+    let alphabet = alphabet(dice, dialect);
     let Alphabet { charset, width, texts } = ALPHABETS[alphabet];
     let (name, characters) = match dice.random_range(0..10) {
         0 => ("CHAR(0)".to_owned(), 0),
@@ -306,10 +355,11 @@ fn text_type(dice: &mut StdRng) -> Drawn {
     };
     let collation = if dice.random_range(0..4) == 0 { format!(" COLLATE {charset}_bin") } else { String::new() };
     let all = texts.iter().chain(PLAIN_TEXTS).map(|text| literal(&text.chars().take(characters).collect::<String>())).collect();
-    Drawn::new(format!("{name} CHARACTER SET {charset}{collation}"), all, Random::Text { alphabet, characters })
+    let packed = compressed(dice, dialect, &name);
+    Drawn::new(format!("{name}{packed} CHARACTER SET {charset}{collation}"), all, Random::Text { alphabet, characters })
 }
 
-fn bytes_type(dice: &mut StdRng) -> Drawn {
+fn bytes_type(dice: &mut StdRng, dialect: Dialect) -> Drawn {
     let (declared, most) = pick(
         dice,
         &[
@@ -337,11 +387,11 @@ fn bytes_type(dice: &mut StdRng) -> Drawn {
     if declared.contains("BLOB") && most == 1000 {
         corners.push("REPEAT(X'00FF', 300)".to_owned());
     }
-    Drawn::new(declared.to_owned(), corners, Random::Bytes { most })
+    Drawn::new(format!("{declared}{}", compressed(dice, dialect, declared)), corners, Random::Bytes { most })
 }
 
-fn labels(dice: &mut StdRng) -> Drawn {
-    let Alphabet { charset, texts, .. } = ALPHABETS[dice.random_range(0..ALPHABETS.len())];
+fn labels(dice: &mut StdRng, dialect: Dialect) -> Drawn {
+    let Alphabet { charset, texts, .. } = ALPHABETS[alphabet(dice, dialect)];
     // Without names in the table map, what lies beyond the basic plane cannot be known: such a table is refused.
     let mut names: Vec<String> = texts
         .iter()
@@ -398,10 +448,10 @@ fn clock_type(dice: &mut StdRng) -> Drawn {
     Drawn::new(format!("DATETIME{places}"), corners, Random::Datetime { fraction })
 }
 
-fn timestamp(dice: &mut StdRng) -> Drawn {
+fn timestamp(dice: &mut StdRng, dialect: Dialect) -> Drawn {
     let fraction = dice.random_range(0..7);
     let places = if fraction == 0 { String::new() } else { format!("({fraction})") };
-    let corners = owned(&[
+    let mut corners = owned(&[
         "'1970-01-02 00:00:01'",
         "'2038-01-18 03:14:07.499999'",
         "'0000-00-00 00:00:00'",
@@ -410,6 +460,9 @@ fn timestamp(dice: &mut StdRng) -> Drawn {
         "'2026-11-01 06:30:00.123456'",
         "'2026-10-25 00:30:00.5'",
     ]);
+    if dialect == Dialect::Mariadb {
+        corners.extend(owned(&["'2038-01-20 03:14:07'", "'2106-02-06 06:28:14.5'"]));
+    }
     Drawn::new(format!("TIMESTAMP{places}"), corners, Random::Timestamp { fraction })
 }
 

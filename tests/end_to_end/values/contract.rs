@@ -20,9 +20,9 @@ use serde_json::value::RawValue;
 use crate::scene::Scene;
 use crate::server::Server;
 
-pub(super) const TABLE: &str = "contract.every";
+pub(crate) const TABLE: &str = "contract.every";
 
-pub(super) fn document() -> PathBuf {
+pub(crate) fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/types.md")
 }
 
@@ -157,7 +157,7 @@ impl Reader {
 }
 
 /// The column types that are made for `samples`, one table for all.
-pub(super) async fn make(server: &Server, samples: &[(String, String)]) {
+pub(crate) async fn make(server: &Server, samples: &[(String, String)]) {
     let columns: Vec<String> = samples.iter().enumerate().map(|(index, (kind, _))| format!("c{index} {kind} NULL")).collect();
     server.create_database("contract").await;
     server.execute(&[format!("CREATE TABLE {TABLE} (id INT PRIMARY KEY, {})", columns.join(", "))]).await;

@@ -3,6 +3,7 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::columns::Dialect;
 use super::documents;
 use super::tables::{Table, pick, quoted};
 
@@ -23,16 +24,21 @@ pub(super) fn fill(dice: &mut StdRng, table: &Table, count: usize) -> String {
 }
 
 /// How a session may be set up. `sql_mode` is lax throughout: the strangest values come in so.
-pub(super) fn session(dice: &mut StdRng) -> Vec<String> {
-    vec![
+pub(super) fn session(dice: &mut StdRng, dialect: Dialect) -> Vec<String> {
+    let mut statements = vec![
         format!(
             "SET SESSION sql_mode = '{}'",
             pick(dice, &["", "ALLOW_INVALID_DATES", "ALLOW_INVALID_DATES,PAD_CHAR_TO_FULL_LENGTH", "NO_ZERO_IN_DATE"])
         ),
         format!("SET SESSION time_zone = '{}'", pick(dice, &["+00:00", "-11:30", "+13:00", "SYSTEM"])),
-        format!("SET SESSION binlog_transaction_compression = {}", pick(dice, &["ON", "OFF", "OFF"])),
-        format!("SET SESSION binlog_row_value_options = '{}'", pick(dice, &["", "PARTIAL_JSON"])),
-    ]
+    ];
+    if dialect == Dialect::Mysql {
+        statements.extend([
+            format!("SET SESSION binlog_transaction_compression = {}", pick(dice, &["ON", "OFF", "OFF"])),
+            format!("SET SESSION binlog_row_value_options = '{}'", pick(dice, &["", "PARTIAL_JSON"])),
+        ]);
+    }
+    statements
 }
 
 /// One statement on one table.
@@ -78,8 +84,8 @@ fn statement(dice: &mut StdRng, table: &Table) -> String {
 }
 
 /// A transaction over a few tables.
-pub(super) fn transaction(dice: &mut StdRng, tables: &[Table]) -> Vec<String> {
-    let mut statements = session(dice);
+pub(super) fn transaction(dice: &mut StdRng, tables: &[Table], dialect: Dialect) -> Vec<String> {
+    let mut statements = session(dice, dialect);
     if dice.random_range(0..4) == 0 {
         let table = &tables[dice.random_range(0..tables.len())];
         statements.push(statement(dice, table));

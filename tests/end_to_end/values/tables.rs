@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::columns::{Drawn, draw};
+use super::columns::{Dialect, Drawn, draw};
 
 /// One of several.
 pub(super) fn pick<T: Copy>(dice: &mut StdRng, choices: &[T]) -> T {
@@ -42,29 +42,30 @@ pub(super) struct Table {
 
 impl Table {
     /// A table of its seed.
-    pub(super) fn draw(dice: &mut StdRng, name: String) -> Self {
+    pub(super) fn draw(dice: &mut StdRng, name: String, dialect: Dialect) -> Self {
         let mut columns: Vec<Column> = Vec::new();
         let keys = if dice.random_range(0..3) == 0 { dice.random_range(1..3) } else { 0 };
         let mut definitions: Vec<String> = Vec::new();
         for number in 0..keys + dice.random_range(1..10) {
             let key = number < keys;
-            let mut drawn = draw(dice);
+            let mut drawn = draw(dice, dialect);
             while key && !drawn.can_be_key() {
-                drawn = draw(dice);
+                drawn = draw(dice, dialect);
             }
             let nullable = !key && dice.random_range(0..5) > 0;
             let name = if dice.random_range(0..9) == 0 { format!("C o`{number}") } else { format!("c{number}") };
             let mut definition = format!("{} {}{}", quoted(&name), drawn.declared, if nullable { " NULL" } else { " NOT NULL" });
-            if !key && dice.random_range(0..12) == 0 {
+            // MariaDB wants a default for one that is not nullable.
+            if !key && dice.random_range(0..12) == 0 && (nullable || dialect == Dialect::Mysql) {
                 definition.push_str(" INVISIBLE");
             }
             definitions.push(definition);
             columns.push(Column { name, drawn, nullable, key });
         }
-        let computed = computed(dice, &columns);
+        let computed = computed(dice, &columns, dialect);
         definitions.extend(computed);
         let at = dice.random_range(0..=definitions.len());
-        let options = key_and_options(dice, &columns, keys, &mut definitions, at);
+        let options = key_and_options(dice, &columns, keys, (&mut definitions, at), dialect);
         let create = format!("CREATE TABLE {name} ({}) {options}", definitions.join(", "));
         // A partitioned table or one of another engine adds columns by copying, which is allowed as well.
         let alter = (dice.random_range(0..4) == 0).then(|| {
@@ -85,14 +86,15 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Columns that no statement writes: generated ones, and defaults that are expressions.
-fn computed(dice: &mut StdRng, columns: &[Column]) -> Vec<String> {
+fn computed(dice: &mut StdRng, columns: &[Column], dialect: Dialect) -> Vec<String> {
     let mut definitions = Vec::new();
     let mut add = |dice: &mut StdRng, kind: &str, expression: String| {
         let stored = pick(dice, &["VIRTUAL", "STORED"]);
         definitions.push(format!("g{} {kind} AS ({expression}) {stored}", definitions.len()));
     };
     for column in columns.iter().filter(|column| !column.key) {
-        if dice.random_range(0..4) > 0 {
+        // Newer MariaDB leaves generated ones out of row images.
+        if dice.random_range(0..4) > 0 || dialect != Dialect::Mysql {
             continue;
         }
         let name = quoted(&column.name);
@@ -115,7 +117,13 @@ fn computed(dice: &mut StdRng, columns: &[Column]) -> Vec<String> {
 }
 
 /// Adds the key to the definitions, and answers what follows them.
-fn key_and_options(dice: &mut StdRng, columns: &[Column], keys: usize, definitions: &mut Vec<String>, at: usize) -> String {
+fn key_and_options(
+    dice: &mut StdRng,
+    columns: &[Column],
+    keys: usize,
+    (definitions, at): (&mut Vec<String>, usize),
+    dialect: Dialect,
+) -> String {
     let engine = match dice.random_range(0..20) {
         0 => "ENGINE=MyISAM",
         1 => "ROW_FORMAT=COMPRESSED",
@@ -125,13 +133,17 @@ fn key_and_options(dice: &mut StdRng, columns: &[Column], keys: usize, definitio
     };
     if keys > 0 {
         let names: Vec<String> = columns.iter().take(keys).map(|column| quoted(&column.name)).collect();
-        let kind = pick(dice, &["PRIMARY KEY", "PRIMARY KEY", "UNIQUE KEY only_one"]);
+        // MariaDB makes a long UNIQUE key one by a hash, which is no key of ours.
+        let kind = match dialect {
+            Dialect::Mysql => pick(dice, &["PRIMARY KEY", "PRIMARY KEY", "UNIQUE KEY only_one"]),
+            _ => "PRIMARY KEY",
+        };
         definitions.push(format!("{kind} ({})", names.join(", ")));
         return engine.to_owned();
     }
     match dice.random_range(0..10) {
         // The server makes a key of its own, which it hides.
-        0 => return if engine.contains("MyISAM") { String::new() } else { engine.to_owned() },
+        0 if dialect == Dialect::Mysql => return if engine.contains("MyISAM") { String::new() } else { engine.to_owned() },
         1 => definitions.insert(at, "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY".to_owned()),
         _ => definitions.insert(at, "id INT NOT NULL AUTO_INCREMENT PRIMARY KEY".to_owned()),
     }

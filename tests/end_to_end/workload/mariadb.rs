@@ -54,7 +54,7 @@ fn bytes(dice: &mut StdRng) -> String {
 }
 
 /// UUIDs of every version and none: the server keeps some in another order. Others than versions 0 to 7 it refuses here and there.
-fn uuid(dice: &mut StdRng) -> String {
+pub(crate) fn uuid(dice: &mut StdRng) -> String {
     let (high, low): (u64, u64) = (dice.random(), dice.random());
     let high = high & !0xf000 | dice.random_range(0..8) << 12;
     let low = if dice.random_range(0..3) == 0 { low << 24 } else { low };
@@ -68,7 +68,7 @@ fn small_inet6(dice: &mut StdRng) -> String {
     format!("'{}'", words.join(":"))
 }
 
-fn inet6(dice: &mut StdRng) -> String {
+pub(crate) fn inet6(dice: &mut StdRng) -> String {
     let words: Vec<String> =
         (0..8).map(|_| format!("{:x}", dice.random::<u16>() >> dice.random_range(0..17_u32).min(15))).collect();
     format!("'{}'", words.join(":"))
@@ -78,6 +78,6 @@ fn small_inet4(dice: &mut StdRng) -> String {
     format!("'10.{}.0.{}'", dice.random_range(0..2), pick(dice, &["0", "1", "255"]))
 }
 
-fn inet4(dice: &mut StdRng) -> String {
+pub(crate) fn inet4(dice: &mut StdRng) -> String {
     format!("'{}'", std::net::Ipv4Addr::from(dice.random::<u32>()))
 }

@@ -3,7 +3,7 @@
 //! Every writer is a connection with dice of its own. A transaction is one to six statements on any of the tables, ended by COMMIT,
 //! ROLLBACK, a partial rollback to a savepoint, or as an XA transaction. What MySQL refuses (a duplicate key, a deadlock) is part of it.
 
-mod mariadb;
+pub(crate) mod mariadb;
 mod tables;
 mod types;
 
