@@ -285,6 +285,13 @@ impl Ledger {
         Ok(self.metadata.save_source(&self.lease, state).await?)
     }
 
+    /// Writes down, for `status`, why the source stands still though its session goes on; or, with None, that it goes on. Nobody else may be
+    /// about to save the source's state: the tailer calls it while an append of its own is on its way.
+    pub async fn stands(&self, stopped: Option<Parked>) -> Result<()> {
+        let Some(state) = self.source().await? else { return Ok(()) };
+        self.save_source(&SourceState { stopped, ..state }).await
+    }
+
     /// The source's name.
     pub fn source_name(&self) -> &str {
         &self.source
