@@ -59,7 +59,7 @@ async fn resume(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], stat
             }
         }
         (Phase::Parked { parked, .. }, CaptureState::On { .. }) if parked.resumable => {}
-        (Phase::Parked { parked, .. }, _) => {
+        (Phase::Parked { .. }, _) => {
             tracing::warn!(table = %state.table, "resume cannot help: run `binlake rebuild` for it");
             return Ok(());
         }
