@@ -285,11 +285,9 @@ impl Ledger {
         Ok(self.metadata.save_source(&self.lease, state).await?)
     }
 
-    /// Writes down, for `status`, why the source stands still though its session goes on; or, with None, that it goes on. Nobody else may be
-    /// about to save the source's state: the tailer calls it while an append of its own is on its way.
+    /// Writes down, for `status`, why the source stands still though its session goes on; or, with None, that it goes on.
     pub async fn stands(&self, stopped: Option<Parked>) -> Result<()> {
-        let Some(state) = self.source().await? else { return Ok(()) };
-        self.save_source(&SourceState { stopped, ..state }).await
+        Ok(self.metadata.save_stopped(&self.lease, &self.source, stopped.as_ref()).await?)
     }
 
     /// The source's name.

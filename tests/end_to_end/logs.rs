@@ -22,9 +22,15 @@ fn lines(scene: &Scene) -> Vec<Value> {
 async fn lines_are_json_say_of_whom_and_hold_no_values() {
     let server = Server::shared();
     let tables = server.create_small("logged", &["diverging", "fine"]).await;
+    // Enough that a file compressed harder is shorter, and can be filled up to its old length.
+    let rows: Vec<String> = (10..800).map(|id| format!("({id},'row {id}')")).collect();
+    server.execute(&[format!("INSERT INTO {} VALUES {}", tables[0], rows.join(","))]).await;
     let proxy = Proxy::start(server.port()).await;
     let mut scene = Scene::new(server, &["{table: logged.*}"]);
-    scene.edit(|yaml| yaml.url = format!("mysql://127.0.0.1:{}", proxy.port()));
+    scene.edit(|yaml| {
+        yaml.url = format!("mysql://127.0.0.1:{}", proxy.port());
+        yaml.snapshot = "{parallel: 1, chunk_rows: 2000}".to_owned();
+    });
     scene.catch_up();
     lake::tamper(&[&scene.files(&tables[0])[0], "id", "1", "note", "forged-value"]);
 

@@ -43,12 +43,16 @@ async fn a_job_that_moves_goes_on_where_it_was_and_its_old_place_stays_shut() {
     let first = |file: &String| file.contains("/g0001/");
     assert!(tables.iter().all(|table| there.files(table).iter().all(first)), "a table was built anew");
 
+    server.execute(&changes(72)).await;
+    there.catch_up();
+
     // Somebody starts the old one again: its state lies behind the lake.
     let said = here.catch_up_badly().text();
     assert!(said.contains("is ahead of this metadata store") && said.contains("stop every other daemon"), "{said}");
-    server.execute(&changes(72)).await;
+    server.execute(&changes(73)).await;
     there.catch_up();
     assert_equal(&there, server, &tables).await;
+    tables.iter().for_each(|table| assert_no_duplicates(&there, table));
 }
 
 /// A start says no, with these words; when what was newer is gone again, the next one goes on as if nothing had been.

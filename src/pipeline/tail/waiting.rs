@@ -1,7 +1,7 @@
-//! An append that the change log does not answer: who looks at the source's status sees that it stands, since when and for what.
+//! An append that the change log does not answer: who looks at the source's status sees that it stands, and for whom.
 //!
 //! A broker that is away, or too few replicas in sync, fail nothing: the append waits, and with it the whole source. So it is said here, and
-//! taken back when the answer has come. Nothing else of the tailer changes the source's state while an append is on its way.
+//! taken back when the answer has come. Nobody decides by it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
