@@ -244,9 +244,11 @@ async fn table_report(
         Eyes::Lake => publication::reports(rooms, &specs).await,
         Eyes::Board(_) => Vec::new(),
     };
-    let freshness = match (&point, covered) {
-        (Some(_), true) => lag,
-        (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
+    let freshness = match (&committed, &point) {
+        (Some(_), Some(_)) if covered => lag,
+        (Some(_), Some(point)) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
+        // Of a snapshot without changes no transaction's time is known: it is this old at least.
+        (Some(committed), Some(_)) => Some(rooms.now_ms().saturating_sub(committed.committed_ms) as f64 / 1e3),
         _ => None,
     };
     let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
