@@ -35,7 +35,11 @@ impl Publish {
     pub async fn once(&self) -> Result<()> {
         // Taken in turns: a thousand tables that start together would be a thousand calls at once.
         let _permit = self.board.publications().acquire_owned().await;
-        Ok(self.rooms.lake.publish(&self.spec).await?)
+        self.rooms.lake.publish(&self.spec).await?;
+        if let Some(shown) = self.rooms.lake.shown(&self.spec.name) {
+            self.board.shows(&self.spec.name.to_string(), shown);
+        }
+        Ok(())
     }
 
     /// Hears of commits from now on.

@@ -6,6 +6,7 @@
 // Failing loudly is what a test is for; clippy knows that of functions marked as tests only.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod alerts;
 mod bank;
 mod bounded;
 #[path = "../servers/broker.rs"]
@@ -30,6 +31,7 @@ mod kills;
 mod lake;
 mod lifecycle;
 mod log_file;
+mod logs;
 mod lost_stores;
 mod loud_sources;
 mod loud_tables;
@@ -37,6 +39,7 @@ mod mariadb;
 #[path = "../servers/metastore.rs"]
 mod metastore;
 mod mount;
+mod operations;
 mod pair;
 mod proxy;
 mod race;
