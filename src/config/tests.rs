@@ -16,13 +16,20 @@ impl Environment for Fixed {
     fn file(&self, path: &Path) -> std::io::Result<String> {
         match path.to_str() {
             Some("/run/secrets/password") => Ok("from a file\n".to_owned()),
+            // Of the manifests in deploy/kubernetes.
+            Some(name) if name.starts_with("/run/secrets/binlake/") => Ok("never#printed".to_owned()),
             _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         }
     }
 }
 
 fn environment() -> Fixed {
-    Fixed(BTreeMap::from([("MYSQL_PASSWORD", "never#printed: ${X}"), ("PARALLEL", "8"), ("HOST", "db.example")]))
+    Fixed(BTreeMap::from([
+        ("MYSQL_PASSWORD", "never#printed: ${X}"),
+        ("LAKE_SECRET", "never#printed either"),
+        ("PARALLEL", "8"),
+        ("HOST", "db.example"),
+    ]))
 }
 
 const FILE: &str = "/etc/binlake/binlake.yaml";
@@ -48,7 +55,9 @@ const LEAST: &str = "lake: {url: file:lake}\nsources: [{name: shop, url: mysql:/
 
 #[test]
 fn every_example_loads() {
-    for file in yaml_files("config") {
+    let deployed = ["deploy/compose", "deploy/kubernetes/base", "deploy/kubernetes/kafka-s3"];
+    let deployed = deployed.map(|place| directory(place).join("binlake.yaml"));
+    for file in yaml_files("config").into_iter().chain(deployed) {
         let config = parse(&std::fs::read_to_string(&file).unwrap(), &file, &environment())
             .unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.warnings, [], "{}", file.display());
