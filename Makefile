@@ -40,6 +40,7 @@ test: servers lint deny ## everything that holds the product together, from unit
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored
 	tests/servers/kubernetes.sh operator
+	tests/servers/grafana.sh check
 	tests/compose/compose.sh
 	deploy/release/release.sh
 

@@ -165,4 +165,4 @@ build trinodb/trino:476 trino jdk="$jdk" server="$home/trino-476/server" trino.j
     trino.sh="$files/trino.sh"
 ensure "$home/prometheus" make_prometheus "$home/prometheus"
 build prom/prometheus:v3.13.3 prometheus prometheus="$home/prometheus" prometheus.sh="$files/prometheus.sh"
-build grafana/grafana:13.1.3 grafana grafana.py="$files/grafana.py"
+build grafana/grafana:13.2.3 grafana grafana.py="$files/grafana.py"

@@ -20,7 +20,6 @@ readonly CLIENTS=(kubectl)
 readonly SERVER=
 readonly WRAPPED_OPTIONS=
 readonly OR_OUTSIDE=
-readonly OPERATOR=(@kubernetes-models/prometheus-operator@6.0.0 typescript@5.9.3)
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 manifests=$here/../../deploy/kubernetes
 # shellcheck source=tests/servers/process.sh
@@ -59,22 +58,10 @@ build() {
     done
 }
 
-make_operator() {
-    command -v npm >/dev/null || die "npm is not there: install Node 18 or newer"
-    scratch=$(mktemp -d "$1.new.XXXXXX")
-    printf '{"type":"module","private":true}\n' >"$scratch/package.json"
-    (cd -- "$scratch" && npm install --no-audit --no-fund --silent "${OPERATOR[@]}") >"$1.log" 2>&1 || {
-        tail -n 20 -- "$1.log" >&2
-        die "the operator's types could not be fetched"
-    }
-    mv -T -- "$scratch" "$1"
-    scratch=
-}
-
 # The types know every field, and the validators what may stand in it.
 check_operator() {
-    local operator=$cache/kubernetes/operator
-    ensure "$operator" make_operator "$operator"
+    local operator=$cache/kubernetes/operator-6.0.0
+    npm_packages "$operator" @kubernetes-models/prometheus-operator@6.0.0 typescript@5.9.3
     "$environment/bin/python" "$here/kubernetes/typescript.py" "$built"/*.yaml >"$built/resources.ts"
     ln -s -- "$operator/node_modules" "$built/node_modules"
     printf '{"type":"module"}\n' >"$built/package.json"
