@@ -105,7 +105,7 @@ told "the load ends; the report, twice"
 compose stop load
 within 120 "every table has what the server has, and shows it" is_caught_up
 "$compose_program" --file "$repository/docker-compose.yml" exec -T -e MYSQL_PWD=root-of-the-laptop mysql \
-    mysql --batch --user=root binlake_school <"$repository/tests/demo/report.sql" >"$work/mysql.tsv"
+    mysql --batch --user=root --default-character-set=utf8mb4 binlake_school <"$repository/tests/demo/report.sql" >"$work/mysql.tsv"
 python3 "$here/stack.py" trino "$repository/tests/demo/report.sql" >"$work/report.sql"
 "$docker" cp "$work/report.sql" "$(compose ps --quiet trino):/tmp/report.sql" >/dev/null
 compose exec -T trino trino --catalog lake --schema ods_binlake_school --output-format TSV_HEADER --file /tmp/report.sql >"$work/trino.tsv"
@@ -116,7 +116,8 @@ python3 "$here/stack.py" readme "$repository/README.md" >"$work/readme.sh"
 (cd -- "$repository" && PATH=$here/path:$PATH COMPOSE_PROGRAM=$compose_program bash -euo pipefail "$work/readme.sh" </dev/null)
 
 told "stand-ins refuse what the official images do not document"
-for image in mysql:9.7 apache/kafka:4.3.1 versity/versitygw:v1.8.0 apache/hive:4.1.0 trinodb/trino:476 prom/prometheus:v3.13.3; do
+images=$("$compose_program" --file "$repository/docker-compose.yml" config --images | grep -v '^binlake' | sort -u)
+for image in $images; do
     code=0
     "$docker" run --rm --env KAFKA_NOT_A_SETTING=1 "$image" >"$work/refused" 2>&1 || code=$?
     ((code == 64)) || die "$image took a variable that nobody knows: $code $(tail -n 3 "$work/refused")"

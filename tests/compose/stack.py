@@ -135,7 +135,7 @@ def trino(report):
 def same(mysql, trino):
     def rows(file):
         # CHAR(20) of Trino is as wide as it says.
-        return [[cell.rstrip() for cell in line.split("\t")] for line in pathlib.Path(file).read_text().splitlines()]
+        return [[cell.rstrip() for cell in line.split("\t")] for line in pathlib.Path(file).read_text(encoding="utf-8").splitlines()]
 
     ours, theirs = rows(mysql), rows(trino)
     if len(ours) < 20:
@@ -155,7 +155,7 @@ def readme(file):
         sys.exit("README.md has no section on docker compose")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", section[0], re.S) for line in block.splitlines()]
     wanted = [line for line in commands if "compose up" not in line and "compose down" not in line]
-    if not any("trino --execute" in line for line in wanted):
+    if not any("exec trino trino" in line for line in wanted):
         sys.exit("README.md asks Trino nothing")
     print("\n".join(wanted))
     return True

@@ -68,6 +68,9 @@ make_debian() {
         die "debootstrap failed"
     }
     rm -rf -- "$scratch"/root/var/cache/apt/archives/*.deb "$scratch"/root/usr/share/{doc,man,locale}
+    # As in the official image: apt keeps nothing of what it installs.
+    printf '%s\n' 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";' 'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };' \
+        >"$scratch/root/etc/apt/apt.conf.d/docker-clean"
     tar -C "$scratch/root" -c . | "$docker" import - debian:12-slim >/dev/null
     rm -rf -- "$scratch"
     scratch=
@@ -157,8 +160,8 @@ build apache/kafka:4.3.1 kafka libs="$("$servers/kafka.sh" install)" settings.tx
 ensure "$home/versitygw-1.8.0" make_versitygw "$home/versitygw-1.8.0"
 build versity/versitygw:v1.8.0 versitygw versitygw="$home/versitygw-1.8.0" versitygw.sh="$files/versitygw.sh"
 "$servers/metastore.sh" install 4.1.0
-ensure "$home/s3a" fetch_s3a "$home/s3a"
-build apache/hive:4.1.0 hive libs="$cache/metastore-4.1.0/libs" s3a="$home/s3a" hive-site.xml="$files/hive-site.xml" \
+ensure "$home/s3a-3.4.3" fetch_s3a "$home/s3a-3.4.3"
+build apache/hive:4.1.0 hive libs="$cache/metastore-4.1.0/libs" s3a="$home/s3a-3.4.3" hive-site.xml="$files/hive-site.xml" \
     metastore-log4j2.properties="$servers/metastore/log4j2.properties" hive.sh="$files/hive.sh"
 ensure "$home/trino-476" make_trino "$home/trino-476"
 build trinodb/trino:476 trino jdk="$jdk" server="$home/trino-476/server" trino.jar="$home/trino-476/trino.jar" etc="$files/trino_etc" \

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import pathlib
+import signal
 import sys
 import urllib.parse
 import urllib.request
@@ -26,7 +27,8 @@ OF_EVERY_CONTAINER = {"PATH", "HOME", "HOSTNAME", "LC_CTYPE", "TERM"}
 
 
 def fail(text):
-    sys.exit(f"stand-in: {text}")
+    print(f"stand-in: {text}", file=sys.stderr)
+    sys.exit(64)
 
 
 def read_environment():
@@ -145,6 +147,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
         pass
 
 
+# The first process of a container ends by no signal that it does not handle.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 read_environment()
 SOURCES = read_sources()
 DASHBOARDS = read_dashboards(SOURCES)
