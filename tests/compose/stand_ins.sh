@@ -169,3 +169,5 @@ build trinodb/trino:476 trino jdk="$jdk" server="$home/trino-476/server" trino.j
 ensure "$home/prometheus" make_prometheus "$home/prometheus"
 build prom/prometheus:v3.13.3 prometheus prometheus="$home/prometheus" prometheus.sh="$files/prometheus.sh"
 build grafana/grafana:13.2.3 grafana grafana.py="$files/grafana.py"
+# What they were before.
+"$docker" image prune --force >/dev/null

@@ -75,14 +75,16 @@ running_pid() {
 }
 
 start() {
-    local dir deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
+    local dir pid deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
     [[ $(id -u) == 0 ]] || die "an engine needs root"
     mkdir -p -- "$1"
     dir=$(realpath -- "$1")
     install_engine
     take_dir "$dir"
     if running_pid "$dir" >/dev/null; then die "it runs already in $dir"; fi
-    if pgrep -x dockerd >/dev/null; then die "this machine runs an engine already, and two share one packet filter: stop it first"; fi
+    for pid in $(pgrep -x dockerd); do
+        is_gone "$pid" || die "this machine runs an engine already, and two share one packet filter: stop it first"
+    done
     # A session of its own: a Ctrl-C at the terminal goes to the test, which stops its engine itself. And no file of the caller's.
     (
         close_files
