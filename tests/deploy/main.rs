@@ -20,7 +20,8 @@ fn documented() -> BTreeSet<String> {
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let ours = words.filter(|word| word.starts_with("binlake_"));
-    ours.map(|word| ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()).collect()
+    ours.map(|word| ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned())
+        .collect()
 }
 
 /// The queries of a dashboard: of its panels, and of its variables.
@@ -77,7 +78,8 @@ fn every_alert_names_metrics_that_there_are() {
 fn the_alerts_of_kubernetes_are_those_of_prometheus() {
     let rules = text("deploy/prometheus/binlake.rules.yml");
     let groups: Vec<&str> = rules.lines().skip_while(|line| !line.starts_with("groups:")).collect();
-    let indented: String = groups.iter().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect();
+    let indented: String =
+        groups.iter().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect();
     let expected = format!(
         "# Made from deploy/prometheus/binlake.rules.yml: UPDATE_GOLDEN=1 cargo test --test deploy\n\
          apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: binlake\nspec:\n{indented}"
