@@ -22,6 +22,11 @@ pub trait Failure: std::error::Error {
     fn advice(&self) -> Option<String> {
         None
     }
+
+    /// What a log may say of it instead of its text, where that holds values of a row: those are for `status` alone.
+    fn without_values(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The advice on a file or directory that could not be written, from what the system or SQLite said about it.

@@ -21,6 +21,20 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Create, Self::Update, Self::Delete, Self::Truncate, Self::Schema];
+
+    /// What people call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Truncate => "truncate",
+            Self::Schema => "schema",
+        }
+    }
+
     /// Debezium's letter; `s` for a schema record.
     pub fn letter(self) -> char {
         match self {

@@ -232,6 +232,10 @@ pub trait ChangeLog: Send + Sync {
     async fn topic_term(&self, topic: &str) -> Result<Option<Term>>;
     /// How full the log is.
     async fn usage(&self) -> Result<Usage>;
+    /// Who keeps an append waiting, as people call it, and what was last heard from there.
+    fn waits_for(&self) -> String {
+        "it gives no answer".to_owned()
+    }
 }
 
 /// What can go wrong in the change log.
@@ -408,6 +412,20 @@ impl Failure for Error {
             Self::Full { .. } => {
                 Some("let the writers go on, or give `changelog.max_bytes` more: it goes on by itself".to_owned())
             }
+            _ => None,
+        }
+    }
+
+    fn without_values(&self) -> Option<String> {
+        match self {
+            Self::Cell { topic, position, source } => Some(format!(
+                "topic {topic}, record at {position}: a value of column {} cannot be kept: `binlake status` names it",
+                source.column
+            )),
+            Self::TooLarge { topic, position, bytes, bytes_max, .. } => Some(format!(
+                "topic {topic}, record at {position}: {bytes} bytes are more than the {bytes_max} that the log takes: \
+                 `binlake status` has its key"
+            )),
             _ => None,
         }
     }

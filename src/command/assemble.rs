@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binlake::change::{Clock, Failure, Remedy, SystemClock, TableName};
-use binlake::changelog::{ChangeLog, KafkaLog};
+use binlake::changelog::{ChangeLog, KafkaLog, Usage};
 use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Word};
 use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
@@ -120,6 +120,12 @@ impl Assembled {
             store.claim(&holder()).await.map_err(|error| Failed::from_failure(&error))?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// How full the embedded change log is; None on Kafka, and where the log is not open.
+    pub(crate) async fn log_usage(&self) -> Option<Usage> {
+        let Some(Log::Local(log)) = &self.changelog else { return None };
+        log.usage().await.ok()
     }
 
     /// The log on Kafka, to look at it; None where the log is embedded: only the daemon opens that.

@@ -11,6 +11,7 @@ mod discover;
 mod explain;
 mod files;
 mod limits;
+mod lines;
 mod log;
 mod other_log;
 mod progress;
@@ -21,6 +22,8 @@ mod serve;
 mod status;
 
 use binlake::metadata::RequestKind;
+
+use self::lines::Seldom;
 
 /// Runs one command.
 pub(crate) async fn dispatch(arguments: Arguments) -> ExitCode {
@@ -106,10 +109,20 @@ pub(crate) fn start_log(format: LogFormat, level: &str) {
     use std::io::IsTerminal;
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let lines = tracing_subscriber::fmt::format().with_target(false);
     let done = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_writer(std::io::stderr).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_writer(progress::LogWriter).try_init(),
+        LogFormat::Json => {
+            let lines = Seldom::new(lines.json().flatten_event(true), true);
+            // Their fields, too, have to be JSON.
+            let builder = builder.fmt_fields(tracing_subscriber::fmt::format::JsonFields::new());
+            builder.event_format(lines).with_writer(std::io::stderr).try_init()
+        }
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal();
+            let lines = Seldom::new(lines.with_ansi(ansi), false);
+            builder.with_ansi(ansi).event_format(lines).with_writer(progress::LogWriter).try_init()
+        }
     };
     if let Err(error) = done {
         eprintln!("binlake: the log could not be started: {error}");

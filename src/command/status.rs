@@ -44,7 +44,10 @@ pub(super) struct SourceReport {
 pub(super) struct Place {
     epoch: u32,
     file: String,
-    offset: u64,
+    /// The number in the file's name.
+    #[serde(skip)]
+    pub(super) number: u64,
+    pub(super) offset: u64,
     gtid: Option<String>,
 }
 
@@ -61,7 +64,7 @@ pub(super) struct CommittedPlace {
 #[derive(Serialize)]
 pub(super) struct Snapshot {
     chunks_done: u64,
-    chunks_total: u64,
+    pub(super) chunks_total: u64,
     rows: u64,
 }
 
@@ -82,6 +85,12 @@ pub(super) struct TableReport {
     pub(super) bytes: u64,
     pub(super) zero_dates: std::collections::BTreeMap<String, u64>,
     pub(super) dropped_records: Dropped,
+    /// Records that are published and not in its last commit.
+    #[serde(skip)]
+    pub(super) waiting: u64,
+    /// Its lake tables, by name.
+    #[serde(skip)]
+    pub(super) lake_tables: Vec<String>,
     /// What the metastore shows of its lake tables; empty where none is set.
     publications: Vec<publication::Report>,
 }
@@ -149,6 +158,7 @@ pub(super) async fn source_report(rooms: &Assembled, source: &AssembledSource, e
         position: published.as_ref().map(|published| Place {
             epoch: published.position.0.epoch,
             file: published.file_name.clone(),
+            number: published.position.0.file,
             offset: published.position.0.offset,
             gtid: checkpoint.and_then(|checkpoint| checkpoint.gtids).map(|gtids| gtids.to_string()),
         }),
@@ -227,15 +237,18 @@ async fn table_report(
         },
         None => (None, None),
     };
-    let covered = covered(rooms, table, committed.as_ref()).await?;
+    let taken = taken(rooms, table, committed.as_ref()).await?;
+    let covered = taken.is_all;
     let point = committed.as_ref().and_then(|committed| committed.point.clone());
     let publications = match eyes {
         Eyes::Lake => publication::reports(rooms, &specs).await,
         Eyes::Board(_) => Vec::new(),
     };
-    let freshness = match (&point, covered) {
-        (Some(_), true) => lag,
-        (Some(point), false) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
+    let freshness = match (&committed, &point) {
+        (Some(_), Some(_)) if covered => lag,
+        (Some(_), Some(point)) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
+        // Of a snapshot without changes no transaction's time is known: it is this old at least.
+        (Some(committed), Some(_)) => Some(rooms.now_ms().saturating_sub(committed.committed_ms) as f64 / 1e3),
         _ => None,
     };
     let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
@@ -258,6 +271,8 @@ async fn table_report(
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
         publications,
+        waiting: taken.waiting,
+        lake_tables: specs.iter().map(|spec| spec.name.to_string()).collect(),
         zero_dates: committed.as_ref().map(|committed| committed.zero_dates.clone()).unwrap_or_default(),
         dropped_records: point.as_ref().map(|point| point.dropped).unwrap_or_default(),
         committed: committed.zip(point).map(|(committed, point)| CommittedPlace {
@@ -282,14 +297,27 @@ async fn seen(rooms: &Assembled, table: &TableState, spec: &TableSpec, eyes: Eye
     }
 }
 
-/// The table has taken everything that its topic holds below `published`.
-pub(crate) async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<bool, Failed> {
-    let Some(point) = committed.and_then(|committed| committed.point.as_ref()) else { return Ok(false) };
+/// How much a lake table has taken of what its topic holds below `published`.
+#[derive(Default)]
+struct Taken {
+    is_all: bool,
+    /// Records that it has not.
+    waiting: u64,
+}
+
+async fn taken(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<Taken, Failed> {
+    let Some(point) = committed.and_then(|committed| committed.point.as_ref()) else { return Ok(Taken::default()) };
     let known =
         rooms.metadata.published(None, &table.source, &table.topic).await.map_err(|error| Failed::from_failure(&error))?;
-    let Some((published, ends)) = known else { return Ok(false) };
+    let Some((published, ends)) = known else { return Ok(Taken::default()) };
     let passed = |cut: Cut| cut >= published.position;
-    Ok(passed(point.position) || point.offsets.iter().zip(&ends).all(|(offset, end)| *offset >= end.offset))
+    let waiting = point.offsets.iter().zip(&ends).map(|(offset, end)| end.offset.0.saturating_sub(offset.0)).sum();
+    Ok(Taken { is_all: passed(point.position) || waiting == 0, waiting })
+}
+
+/// The table has taken everything that its topic holds below `published`.
+pub(crate) async fn covered(rooms: &Assembled, table: &TableState, committed: Option<&Committed>) -> Result<bool, Failed> {
+    Ok(taken(rooms, table, committed).await?.is_all)
 }
 
 fn snapshot(table: &TableState, chunks: &[ChunkState]) -> Snapshot {

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::change::{Cut, Failure, LogPlace, Remedy};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
@@ -15,7 +16,7 @@ use crate::pipeline::load::Load;
 use crate::pipeline::write::{Standing, Write};
 use crate::pipeline::{Error, Ledger, Result, TableKey, targets};
 
-use super::supervisor::{Backoff, describe};
+use super::supervisor::{Backoff, describe, logged};
 use super::{Settings, SourcePlan};
 
 /// Where a table's lake tables stand, for those who wait for them.
@@ -79,7 +80,7 @@ impl Attendant {
     ) -> Result<()> {
         let mut tables = self.plan.board.follow_table(&self.key);
         // A task of its own: polled here, it would stand still while the look at the ledger below waits for a lock promised to it.
-        let mut work_done = AbortOnDropHandle::new(tokio::spawn(work));
+        let mut work_done = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
         loop {
             tables.forget();
             let now = self.ledger.get(&self.key).await;
@@ -140,7 +141,7 @@ impl Attendant {
                 spec,
                 standing,
             };
-            running.spawn(write.run(stop.clone()));
+            running.spawn(write.run(stop.clone()).in_current_span());
         }
         self.standings.send_replace(standings.clone());
         let mut all_seen = Box::pin(all_seen(standings));
@@ -167,7 +168,7 @@ impl Attendant {
         stop.cancel();
         while let Some(ended) = running.join_next().await {
             if let Ok(Err(error)) = ended {
-                tracing::warn!(table = %self.key, %error, "a second writer of the table failed as well");
+                tracing::warn!(table = %self.key, error = logged(&error), "a second writer of the table failed as well");
             }
         }
         outcome
@@ -197,7 +198,7 @@ impl Attendant {
                     numbers.restarted("table");
                 }
                 let (reason, remedy) = describe(&error);
-                tracing::warn!(table = %self.key, reason, remedy, wait_ms = wait.as_millis() as u64, "will be tried again");
+                tracing::warn!(table = %self.key, reason = logged(&error), remedy, wait_ms = wait.as_millis() as u64, "will be tried again");
                 let trouble = Parked { reason, remedy, resumable: true, at_ms: self.plan.rooms.clock.now_ms() };
                 if let Err(error) = self.ledger.in_trouble(&self.key, trouble).await {
                     tracing::warn!(table = %self.key, %error, "the trouble could not be written down");
@@ -228,7 +229,7 @@ impl Attendant {
 
     async fn park(&self, error: &Error, remedy: String) -> Result<()> {
         let (reason, _) = describe(error);
-        tracing::error!(table = %self.key, reason, remedy, phase = "parked", "phase");
+        tracing::error!(table = %self.key, reason = logged(error), remedy, phase = "parked", "phase");
         let at_ms = self.plan.rooms.clock.now_ms();
         let state = self.ledger.park(&self.key, Parked { reason, remedy, resumable: true, at_ms }).await?;
         self.ledger.works(&self.key).await?;

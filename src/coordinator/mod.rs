@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::change::TableName;
 use crate::metadata::Parked;
@@ -101,7 +102,8 @@ pub async fn run(plans: Vec<SourcePlan>, settings: Settings, cancel: Cancellatio
     let mut running = JoinSet::new();
     for plan in plans {
         let (settings, cancel) = (settings.clone(), cancel.clone());
-        running.spawn(async move { source_runner::run(plan, settings, cancel).await });
+        let span = tracing::info_span!("source", source = plan.name);
+        running.spawn(async move { source_runner::run(plan, settings, cancel).await }.instrument(span));
     }
     let mut outcome = Outcome::default();
     while let Some(ended) = running.join_next().await {

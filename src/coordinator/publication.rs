@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::change::{Failure, Remedy};
 use crate::metadata::Parked;
@@ -55,7 +56,7 @@ pub async fn run(
     let mut running = JoinSet::new();
     for spec in targets::targets(&state) {
         let publish = Publish { rooms: plan.rooms.clone(), board: Arc::clone(&plan.board), key: key.clone(), spec };
-        running.spawn(keep_up(publish, settings.clone(), refusals.clone(), cancel.clone()));
+        running.spawn(keep_up(publish, settings.clone(), refusals.clone(), cancel.clone()).in_current_span());
     }
     while running.join_next().await.is_some() {}
     Ok(())

@@ -59,8 +59,8 @@ async fn resume(plan: &SourcePlan, ledger: &Ledger, wanted: &[WantedTable], stat
             }
         }
         (Phase::Parked { parked, .. }, CaptureState::On { .. }) if parked.resumable => {}
-        (Phase::Parked { parked, .. }, _) => {
-            tracing::warn!(table = %state.table, reason = parked.reason, "resume cannot help: run `binlake rebuild` for it");
+        (Phase::Parked { .. }, _) => {
+            tracing::warn!(table = %state.table, "resume cannot help: run `binlake rebuild` for it");
             return Ok(());
         }
         (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. } | Phase::Live { .. }, _) => {

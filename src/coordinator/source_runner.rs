@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::change::{Cut, Failure, Remedy, TableName};
 use crate::metadata::{Parked, Phase, SourceState, TableState};
@@ -16,7 +17,7 @@ use crate::pipeline::{Error, Ledger, Result, Sample, TableKey, check_server, oth
 
 use super::attendant::{Attendant, reached};
 use super::publication::{self, Refusals};
-use super::supervisor::{Backoff, describe};
+use super::supervisor::{Backoff, describe, logged};
 use super::{Outcome, Settings, SourcePlan, WantedTable, lookout, reconcile, requests};
 
 /// A table that is looked after.
@@ -138,7 +139,7 @@ async fn supervise(
 /// Writes down why the source stands still; a lost position parks its tables, and the next start begins a new history.
 async fn note(plan: &SourcePlan, ledger: &Ledger, error: &Error) -> Result<()> {
     let (reason, remedy) = describe(error);
-    tracing::error!(source = %plan.name, reason, remedy, "the source stands still");
+    tracing::error!(source = %plan.name, reason = logged(error), remedy, "the source stands still");
     let Some(mut state) = ledger.source().await? else { return Ok(()) };
     let parked = Parked { reason, remedy, resumable: false, at_ms: plan.rooms.clock.now_ms() };
     if error.is_lost_history() {
@@ -198,9 +199,9 @@ async fn session(
     }
     let stop = cancel.child_token();
     let mut tailer = JoinSet::new();
-    tailer.spawn(tail::run(tail, stop.clone()));
+    tailer.spawn(tail::run(tail, stop.clone()).in_current_span());
     let mut attendants: JoinSet<Result<()>> = JoinSet::new();
-    attendants.spawn(lookout::same_server(plan.clone(), server, stop.clone()));
+    attendants.spawn(lookout::same_server(plan.clone(), server, stop.clone()).in_current_span());
     let mut standings = StandingsOf::new();
     let outcome =
         watch_over(plan, ledger, settings, cancel, &wanted, &target, &mut tailer, &mut attendants, &mut standings).await;
@@ -228,7 +229,7 @@ fn refused(standings: &StandingsOf) -> Vec<(TableName, Parked)> {
 fn log_late(ended: std::result::Result<Result<()>, tokio::task::JoinError>) {
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "while stopping"),
+        Ok(Err(error)) => tracing::warn!(error = logged(&error), "while stopping"),
         Err(error) => tracing::warn!(%error, "while stopping"),
     }
 }
@@ -294,11 +295,13 @@ async fn look_after(
                 settings: settings.clone(),
                 standings: Arc::new(sender),
             };
-            attendants.spawn(attendant.run(stop.clone()));
+            let span = tracing::info_span!("table", table = %key.table, generation = key.generation);
+            attendants.spawn(attendant.run(stop.clone()).instrument(span.clone()));
             let refusals = Refusals::default();
             if plan.rooms.lake.is_published() && state.listed {
                 let (ledger, refusals) = (Arc::clone(ledger), refusals.clone());
-                attendants.spawn(publication::run(plan.clone(), ledger, key.clone(), settings.clone(), refusals, stop.clone()));
+                let publication = publication::run(plan.clone(), ledger, key.clone(), settings.clone(), refusals, stop.clone());
+                attendants.spawn(publication.instrument(span));
             }
             standings.insert(key.clone(), Attended { stop, standings: receiver, refusals });
         }

@@ -18,6 +18,11 @@ pub fn describe(error: &Error) -> (String, String) {
     (all_said(error), remedy)
 }
 
+/// What a log says of an error: no row's values.
+pub fn logged(error: &Error) -> String {
+    error.without_values().unwrap_or_else(|| all_said(error))
+}
+
 /// Doubling waits with jitter; a worker that ran for long enough starts over.
 #[derive(Debug, Clone)]
 pub struct Backoff {

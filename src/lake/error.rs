@@ -53,7 +53,19 @@ pub enum Error {
         /// Theirs.
         by: u32,
     },
-    /// The commit log does not hold together: a record is missing, unreadable or of a newer format.
+    /// The commit log was written by a newer binlake.
+    #[error("lake table {table}: commit log {path}: it has format {found}; this binlake knows formats up to {known}")]
+    Newer {
+        /// The table.
+        table: String,
+        /// The record.
+        path: String,
+        /// Its format.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// The commit log does not hold together: a record is missing or unreadable.
     #[error("lake table {table}: commit log {path}: {reason}")]
     Log {
         /// The table.
@@ -128,6 +140,9 @@ impl Failure for Error {
             Self::Metastore(error) => error.remedy(),
             Self::Value { remedy, .. } | Self::Publication { remedy, .. } => Remedy::Park(remedy.clone()),
             Self::Unsuitable { remedy, .. } => Remedy::Stop(remedy.clone()),
+            Self::Newer { .. } => {
+                Remedy::Stop("run the binlake version that wrote it, or a later one, then `binlake resume` for it".to_owned())
+            }
         }
     }
 
@@ -136,6 +151,16 @@ impl Failure for Error {
             Self::Store { path, .. } => advice_on_place(&format!("the lake ({path})"), &all_said(self)),
             Self::Metastore(error) => error.advice(),
             Self::Scratch { path, .. } => advice_on_place(&format!("`scratch` ({path})"), &all_said(self)),
+            _ => None,
+        }
+    }
+
+    fn without_values(&self) -> Option<String> {
+        match self {
+            Self::Divergence { table, position, .. } => Some(format!(
+                "{table}: at {position}: the mirror differs from the source: `binlake status` has the key and both rows"
+            )),
+            Self::Value { table, .. } => Some(format!("{table}: a value cannot be kept as it is: `binlake status` names it")),
             _ => None,
         }
     }

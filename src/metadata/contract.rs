@@ -100,6 +100,12 @@ async fn sources_come_back_as_saved(stand: &dyn Stand) -> Result<()> {
     let mut state = SourceState { stopped: Some(parked()), epoch: 4, ..source("shop") };
     store.save_source(&lease, &state).await?;
     assert_eq!(store.source("shop").await?, Some(state.clone()), "a stopped source comes back");
+    store.save_stopped(&lease, "shop", None).await?;
+    assert_eq!(store.source("shop").await?, Some(SourceState { stopped: None, ..state.clone() }), "it goes on, and is as it was");
+    store.save_stopped(&lease, "shop", Some(&parked())).await?;
+    assert_eq!(store.source("shop").await?, Some(state.clone()), "it stands again");
+    store.save_stopped(&lease, "unknown", Some(&parked())).await?;
+    assert_eq!(store.source("unknown").await?, None, "nothing is made of a source that is not known");
     state = SourceState { checkpoint: Some("{\"a\":1}".to_owned()), published: Some(published(cut(1, 2))), ..source("shop") };
     store.save_source(&lease, &state).await?;
     drop(store);

@@ -279,6 +279,15 @@ impl Metadata for MemoryMetadata {
         })
     }
 
+    async fn save_stopped(&self, lease: &Lease, source: &str, stopped: Option<&Parked>) -> Result<()> {
+        self.write("save_stopped", lease, |state| {
+            if let Some(source) = state.sources.get_mut(source) {
+                source.stopped = stopped.cloned();
+            }
+            Ok(())
+        })
+    }
+
     async fn save_published(
         &self,
         lease: &Lease,

@@ -228,6 +228,8 @@ pub trait Metadata: Send + Sync {
     async fn source(&self, name: &str) -> Result<Option<SourceState>>;
     /// Saves a source.
     async fn save_source(&self, lease: &Lease, state: &SourceState) -> Result<()>;
+    /// Writes down why a known source stands still, or that it goes on, and touches nothing else of it: it may land late.
+    async fn save_stopped(&self, lease: &Lease, source: &str, stopped: Option<&Parked>) -> Result<()>;
     /// Saves the checkpoint with `published`, and the ends of the topics that were appended to, in one transaction.
     async fn save_published(
         &self,

@@ -9,7 +9,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::TableKey;
 use super::bell::{Bell, Listener};
-use crate::lake::Committed;
+use super::gauges::Gauges;
+use crate::lake::{Committed, Shown};
 use crate::telemetry::SourceNumbers;
 
 /// Writers of one source that are opened at once: each lists and reads its table's log.
@@ -61,10 +62,14 @@ pub struct Board {
     pub changes: AtomicU64,
     /// Snapshot rows read since the start.
     pub snapshot_rows: AtomicU64,
+    /// What is in hand.
+    pub gauges: Gauges,
     /// What is shown at `/metrics`, where somebody listens.
     numbers: Option<SourceNumbers>,
     /// The last commits of the lake tables, by their names in the lake.
     stands: Mutex<BTreeMap<String, Stand>>,
+    /// Since when the metastore has not shown the last commit of a lake table, milliseconds since 1970-01-01 UTC.
+    unshown: Mutex<BTreeMap<String, u64>>,
     leased: AtomicBool,
     /// The progress of running snapshots, by table name: chunks done, chunks planned, rows, estimated rows.
     progress: Mutex<HashMap<String, Progress>>,
@@ -102,8 +107,10 @@ impl Default for Board {
             openings: Arc::new(Semaphore::new(OPENINGS)),
             changes: AtomicU64::new(0),
             snapshot_rows: AtomicU64::new(0),
+            gauges: Gauges::default(),
             numbers: None,
             stands: Mutex::default(),
+            unshown: Mutex::default(),
             leased: AtomicBool::new(false),
             progress: Mutex::default(),
         }
@@ -133,6 +140,9 @@ impl Board {
 
     /// Where a lake table stands now.
     pub fn stands_at(&self, name: &str, key: &TableKey, committed: &Committed) {
+        if committed.point.as_ref().is_some_and(|point| point.publish) {
+            locked(&self.unshown).entry(name.to_owned()).or_insert(committed.committed_ms);
+        }
         let stand = Stand { key: key.clone(), committed: committed.clone() };
         locked(&self.stands).insert(name.to_owned(), stand);
     }
@@ -140,6 +150,22 @@ impl Board {
     /// Where the lake table of a table's generation stands, as its writer knows it.
     pub fn stand(&self, name: &str, key: &TableKey) -> Option<Committed> {
         locked(&self.stands).get(name).filter(|stand| stand.key == *key).map(|stand| stand.committed.clone())
+    }
+
+    /// Called when the metastore was brought to a version of a lake table.
+    pub fn shows(&self, name: &str, shown: Shown) {
+        let last = locked(&self.stands).get(name).map(|stand| stand.committed.clone());
+        let mut unshown = locked(&self.unshown);
+        match last.filter(|last| (last.generation, last.seq) > (shown.generation, shown.seq)) {
+            // Committed meanwhile, at the earliest.
+            Some(last) => drop(unshown.insert(name.to_owned(), last.committed_ms)),
+            None => drop(unshown.remove(name)),
+        }
+    }
+
+    /// Since when the metastore has not shown a lake table's last commit, as far as this process knows; None where it shows it.
+    pub fn unshown_since(&self, name: &str) -> Option<u64> {
+        locked(&self.unshown).get(name).copied()
     }
 
     /// Called when the topic has new published records.

@@ -285,6 +285,11 @@ impl Ledger {
         Ok(self.metadata.save_source(&self.lease, state).await?)
     }
 
+    /// Writes down, for `status`, why the source stands still though its session goes on; or, with None, that it goes on.
+    pub async fn stands(&self, stopped: Option<Parked>) -> Result<()> {
+        Ok(self.metadata.save_stopped(&self.lease, &self.source, stopped.as_ref()).await?)
+    }
+
     /// The source's name.
     pub fn source_name(&self) -> &str {
         &self.source

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::change::row::pass_cells;
 use crate::change::{CellError, Cut, Image, RowSink};
@@ -23,6 +24,7 @@ use crate::source::{self, Checkpoint, ChunkRange, KeyBound, SnapshotPlan, Visibl
 use crate::trial::{Mistake, at, planted, point};
 
 use super::board::{Progress, SharedBoard};
+use super::gauges::Share;
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets, write_document};
 
 /// What a load shares with the other loads of its source.
@@ -202,16 +204,19 @@ impl Load {
         chunk.attempts += 1;
         self.rooms.metadata.save_chunks(self.ledger.lease(), state, std::slice::from_ref(&chunk), false).await?;
         let (load, state, visible) = (self.clone(), Arc::clone(state), visible.clone());
-        running.spawn(async move {
+        let reading = async move {
             let index = chunk.index;
             let done = load.read_chunk(&state, &chunk, since, &visible).await?;
             Ok((index, done))
-        });
+        };
+        running.spawn(reading.in_current_span());
         Ok(())
     }
 
     async fn read_chunk(&self, state: &TableState, chunk: &ChunkState, since: Cut, visible: &Visible) -> Result<ChunkDone> {
         let _permit = Arc::clone(&self.limits.chunks).acquire_owned().await.map_err(|_| self.stopping())?;
+        let mut in_flight = Share::of(&self.board, |gauges| &gauges.chunks);
+        in_flight.set(1);
         let range: ChunkRange = read_document("chunk", &state.table, &chunk.range)?;
         let attempt = format!("{}-{}", self.ledger.lease().term, chunk.attempts);
         let specs = targets::targets(state);

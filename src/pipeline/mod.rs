@@ -15,6 +15,7 @@ use crate::source::{self, Source};
 pub mod bell;
 pub mod board;
 pub mod epoch;
+pub mod gauges;
 pub mod ledger;
 pub mod load;
 pub mod past;
@@ -149,6 +150,18 @@ impl Failure for Error {
             Self::ChangeLog(error) => error.advice(),
             Self::Lake(error) => error.advice(),
             Self::Metadata(error) => error.advice(),
+            _ => None,
+        }
+    }
+
+    fn without_values(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.without_values(),
+            Self::ChangeLog(error) => error.without_values(),
+            Self::Lake(error) => error.without_values(),
+            Self::Cell { table, source } => {
+                Some(format!("{table}: a value of column {} cannot be kept as it is: `binlake status` names it", source.column))
+            }
             _ => None,
         }
     }

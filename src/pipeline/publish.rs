@@ -33,7 +33,11 @@ pub struct Publish {
 impl Publish {
     /// Brings the metastore to the last commit.
     pub async fn once(&self) -> Result<()> {
-        Ok(self.rooms.lake.publish(&self.spec).await?)
+        self.rooms.lake.publish(&self.spec).await?;
+        if let Some(shown) = self.rooms.lake.shown(&self.spec.name) {
+            self.board.shows(&self.spec.name.to_string(), shown);
+        }
+        Ok(())
     }
 
     /// Hears of commits from now on.

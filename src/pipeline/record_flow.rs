@@ -27,7 +27,12 @@ pub(super) struct RecordFlow {
     schema: Arc<TableSchema>,
     saved: Vec<LogPlace>,
     record_bytes_max: u64,
+    /// Changes whose records are in the batch, by operation.
+    changes: Changes,
 }
+
+/// How many changes of each operation, in the order of [`Operation::ALL`].
+pub(super) type Changes = [u64; Operation::ALL.len()];
 
 impl RecordFlow {
     /// Goes on behind what the topic holds; so far it has passed up to `places`.
@@ -49,6 +54,7 @@ impl RecordFlow {
             ordinal: 0,
             schema,
             record_bytes_max,
+            changes: Changes::default(),
         }
     }
 
@@ -97,10 +103,19 @@ impl RecordFlow {
         *self.schema == *schema
     }
 
-    /// Takes the batch; the flow goes on behind it.
-    pub(super) fn take(&mut self) -> AppendBatch {
+    /// Takes the batch, and of what changes it is; the flow goes on behind it.
+    pub(super) fn take(&mut self) -> (AppendBatch, Changes) {
         let next = AppendBatch { topic: self.batch.topic.clone(), term: self.batch.term, ..AppendBatch::default() };
-        std::mem::replace(&mut self.batch, next)
+        (std::mem::replace(&mut self.batch, next), std::mem::take(&mut self.changes))
+    }
+
+    /// Counts a change, unless the topic had all of its records.
+    fn count(&mut self, operation: Operation, records_before: usize) {
+        if self.batch.records.len() > records_before
+            && let Some(changes) = self.changes.get_mut(operation as usize)
+        {
+            *changes += 1;
+        }
     }
 
     /// Encodes row changes of the current part until `bytes_max` wait to be appended; false when there is none left.
@@ -129,6 +144,7 @@ impl RecordFlow {
         let known = self.batch.records.len();
         self.ordinal += self.encoder.finish(at, ordinal, &mut self.links, &mut self.batch)?;
         self.check_size(known)?;
+        self.count(operation, known);
         Ok(true)
     }
 
@@ -147,7 +163,9 @@ impl RecordFlow {
     /// Adds a truncate or schema record.
     pub(super) fn statement(&mut self, operation: Operation, statement: &str, at: &TransactionInfo<'_>) -> Result<()> {
         let ordinal = self.ordinal(at);
+        let known = self.batch.records.len();
         self.ordinal += self.encoder.statement(operation, statement, (at, ordinal), &mut self.links, &mut self.batch)?;
+        self.count(operation, known);
         Ok(())
     }
 

@@ -59,7 +59,8 @@ pub async fn forget_the_gone(rooms: &Rooms, ledger: &Ledger, state: &TableState)
 /// The error itself where it does not ask for parking.
 pub async fn end_capture(rooms: &Rooms, ledger: &Ledger, table: &TableName, until: Cut, error: Error) -> Result<()> {
     let Remedy::Park(remedy) = error.remedy() else { return Err(error) };
-    tracing::error!(table = %table, %error, remedy, "parked: no longer captured");
+    let logged = error.without_values().unwrap_or_else(|| error.to_string());
+    tracing::error!(table = %table, reason = logged, remedy, phase = "parked", "no longer captured");
     let parked = Parked { reason: error.to_string(), remedy, resumable: false, at_ms: rooms.clock.now_ms() };
     for state in ledger.generations(table).await {
         ledger.end_capture(&TableKey::of(&state), until, parked.clone()).await?;

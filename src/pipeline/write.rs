@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{BinlogPosition, Cut, Dropped, LogOffset, LogPlace, Operation, TableName};
+use crate::change::{BinlogPosition, Cut, Dropped, Failure, LogOffset, LogPlace, Operation, Remedy, TableName};
 use crate::changelog::chain::ChainCheck;
 use crate::changelog::codec::Decoder;
 use crate::changelog::{self, Consumer, Record};
@@ -28,6 +28,7 @@ use crate::trial::{self, Mistake, at, planted};
 
 use super::board::SharedBoard;
 use super::epoch::Histories;
+use super::gauges::Share;
 use super::topic_reader::TopicReader;
 use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
 
@@ -108,6 +109,8 @@ struct Writing {
     grown: (Vec<LogOffset>, Instant),
     /// The source's earlier histories, as of the last look at what may be taken.
     histories: Arc<Histories>,
+    /// What the open batch holds in memory.
+    held: Share,
 }
 
 /// What a batch may take: everything below `position`, which lies between the offsets `from` and `ends` of each partition.
@@ -135,11 +138,25 @@ struct Taken {
     source_time_us: i64,
     file_name: String,
     record_file: String,
+    bytes: u64,
 }
 
 impl Write {
     /// Runs until cancelled; goes on at the lake's last commit.
     pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let (board, table) = (SharedBoard::clone(&self.board), self.key.table.to_string());
+        let ended = self.commit_after_commit(cancel).await;
+        // A commit that failed, or one that did not come about: the lake does not let the table be taken up.
+        if let Err(error @ Error::Lake(_)) = &ended
+            && !matches!(error.remedy(), Remedy::Fenced)
+            && let Some(numbers) = board.numbers()
+        {
+            numbers.commit_failed(&table);
+        }
+        ended
+    }
+
+    async fn commit_after_commit(self, cancel: CancellationToken) -> Result<()> {
         let mut topic = self.board.watch_topic(&self.state().await?.topic);
         let mut published = self.board.watch_published();
         let mut writing = Writing::open(self).await?;
@@ -233,6 +250,7 @@ impl Writing {
             grown: (Vec::new(), Instant::now()),
             histories: Arc::default(),
             table,
+            held: Share::of(&write.board, |gauges| &gauges.batch),
             write,
         };
         let offsets = writing.point()?.offsets.clone();
@@ -331,7 +349,8 @@ impl Writing {
         self.table.commit(point).await?;
         trial::point(at::BEFORE_RELEASE);
         self.committed_at = Instant::now();
-        self.note(started.elapsed());
+        self.held.set(0);
+        self.note(taken.bytes, started.elapsed());
         self.write.ledger.works(&self.write.key).await?;
         self.write.rooms.changelog.advance(&self.topic, &self.consumer, &taken.offsets).await?;
         self.tell()?;
@@ -350,6 +369,7 @@ impl Writing {
             source_time_us: 0,
             file_name: range.published.file_name.clone(),
             record_file: range.published.file_name.clone(),
+            bytes: 0,
         };
         let (changelog, topic, histories) =
             (Arc::clone(&self.write.rooms.changelog), self.topic.clone(), Arc::clone(&self.histories));
@@ -363,11 +383,14 @@ impl Writing {
             if !reader.fill().await? {
                 break true;
             }
-            if !self.records(range, &mut reader, &mut taken, &mut so_far)? {
+            let goes_on = self.records(range, &mut reader, &mut taken, &mut so_far)?;
+            self.held.set(self.table.buffered_bytes() as u64);
+            if !goes_on {
                 break false;
             }
             self.table.relieve().await?;
         };
+        taken.bytes = so_far.bytes;
         (taken.offsets, self.chains) = reader.stop(at_end);
         Ok(Some(taken))
     }
@@ -427,10 +450,10 @@ impl Writing {
     }
 
     /// For those who look at the numbers.
-    fn note(&self, took: Duration) {
+    fn note(&self, taken: u64, took: Duration) {
         let Some(numbers) = self.write.board.numbers() else { return };
         let Written { rows, files, bytes } = self.table.written();
-        numbers.commit(&self.table_name().to_string(), &CommitNumbers { rows, files, bytes, took });
+        numbers.commit(&self.table_name().to_string(), &CommitNumbers { rows, files, bytes, taken, took });
     }
 
     /// Tells the coordinator how far readers can see.

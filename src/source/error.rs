@@ -123,4 +123,9 @@ impl Failure for Error {
             _ => None,
         }
     }
+
+    fn without_values(&self) -> Option<String> {
+        let Self::Row { table, position, .. } = self else { return None };
+        Some(format!("{table}: at {position}: a row cannot be read: `binlake status` names its column"))
+    }
 }

@@ -30,10 +30,12 @@ mod schema;
 mod server_tests;
 pub mod snapshot;
 pub mod tls;
+mod watched;
 pub mod wire;
 
 pub use error::Error;
 pub use holding::Holding;
+pub use watched::Watched;
 
 /// What this room returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -373,6 +375,10 @@ pub trait BinlogStream: Send + Sync {
     async fn next(&mut self) -> Result<StreamItem>;
     /// Where the stream stands: behind everything that `next` has returned.
     fn checkpoint(&self) -> Checkpoint;
+    /// What it has in hand, to be looked at while it works; None where nobody need.
+    fn watched(&self) -> Option<Arc<Watched>> {
+        None
+    }
     /// Captures other tables from the next transaction on.
     fn set_capture(&mut self, capture: Capture);
     /// Forgets prepared XA transactions that are known by their xid alone: they have ended, in no binlog.

@@ -16,6 +16,7 @@ const COMMIT_SECONDS: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 
 const SOURCE: &[&str] = &["source"];
 const TABLE: &[&str] = &["source", "table"];
+const OPERATION: &[&str] = &["source", "table", "op"];
 
 /// What a name is wrong with, or that it is given twice: never at run time, as they are constants.
 type Made<T> = prometheus::Result<T>;
@@ -34,6 +35,11 @@ macro_rules! families {
                 )+
                 Ok(Self { $($field),+ })
             }
+
+            /// Forgets every series: of what is set when somebody looks, one that is gone must not stay.
+            pub fn clear(&self) {
+                $(self.$field.reset();)+
+            }
         }
     };
 }
@@ -41,12 +47,18 @@ macro_rules! families {
 families! {
     /// Noted by the workers as it happens.
     Noted {
+        rows_in: IntCounterVec(OPERATION) = "binlake_rows_in_total", "Changes of the server that the change log has acknowledged; op is insert, update, delete, truncate or schema.";
+        acknowledged: IntCounterVec(SOURCE) = "binlake_acknowledged_records_total", "Records that the change log has acknowledged as durable.";
+        published: IntCounterVec(SOURCE) = "binlake_published_records_total", "Records of those that lie below the published place: writers may take them.";
         snapshot_rows: IntCounterVec(TABLE) = "binlake_snapshot_rows_total", "Rows of snapshot chunks that are in.";
         snapshot_chunks: IntCounterVec(TABLE) = "binlake_snapshot_chunks_total", "Snapshot chunks that are in.";
         commits: IntCounterVec(TABLE) = "binlake_commits_total", "Commits to the lake.";
-        commit_rows: IntCounterVec(&["source", "table", "op"]) = "binlake_commit_rows_total", "Rows changed by commits; op is insert, update or delete.";
+        commit_failures: IntCounterVec(TABLE) = "binlake_commit_failures_total", "Failures of the lake that a table's writer met: a commit, or taking the table up again at the last one.";
+        commit_rows: IntCounterVec(OPERATION) = "binlake_commit_rows_total", "Rows changed by commits; op is insert, update or delete.";
         commit_files: IntCounterVec(TABLE) = "binlake_commit_files_total", "Data files written by commits.";
         commit_bytes: IntCounterVec(TABLE) = "binlake_commit_bytes_total", "Bytes of data files written by commits.";
+        taken_bytes: IntCounterVec(TABLE) = "binlake_commit_taken_bytes_total", "Bytes of records that commits have taken from the change log.";
+        write_amplification: GaugeVec(TABLE) = "binlake_write_amplification", "Bytes of data files written for each byte of records taken, since the start.";
         cleaned_files: IntCounterVec(TABLE) = "binlake_cleaned_files_total", "Files that nobody needs any more and that were removed.";
         restarts: IntCounterVec(&["source", "worker"]) = "binlake_restarts_total", "Failures after which a worker is started again; worker is source or table.";
     }
@@ -58,32 +70,30 @@ families! {
         up: IntGaugeVec(SOURCE) = "binlake_source_up", "1 while the server answers, else 0.";
         stopped: IntGaugeVec(SOURCE) = "binlake_source_stopped", "1 while the source stands still, else 0; the status has the reason.";
         changes: IntGaugeVec(SOURCE) = "binlake_appended_records", "Records appended to the change log since the start.";
+        published_file: IntGaugeVec(SOURCE) = "binlake_published_file", "Number of the binlog file in which the published place lies.";
+        published_offset: IntGaugeVec(SOURCE) = "binlake_published_offset", "Offset of the published place in that file.";
+        heartbeat: GaugeVec(SOURCE) = "binlake_heartbeat_age_seconds", "How long ago the server last sent anything; idle, it sends a heartbeat every 5 seconds.";
+        unacknowledged: GaugeVec(SOURCE) = "binlake_unacknowledged_seconds", "How long the append at hand has waited for the change log; 0 where there is none.";
+        unknown_events: IntGaugeVec(SOURCE) = "binlake_unknown_events", "Events of types that this binlake does not know and that the server marks as safe to leave out, since the start.";
+        buffered: IntGaugeVec(&["source", "buffer"]) = "binlake_buffered_bytes", "Bytes held in memory; buffer is transaction, append or batch.";
+        chunks: IntGaugeVec(SOURCE) = "binlake_snapshot_chunks_in_flight", "Snapshot chunks that are being read.";
         lag_seconds: GaugeVec(SOURCE) = "binlake_lag_seconds", "0 when the change log has all that the server has; else the age of the last transaction in it.";
         lag_bytes: IntGaugeVec(SOURCE) = "binlake_lag_bytes", "Bytes of binlog that the server has and the change log has not.";
         runway: GaugeVec(SOURCE) = "binlake_binlog_runway_seconds", "How long at least the server keeps the binlog that is still needed; not there where it keeps it for ever.";
         tables: IntGaugeVec(&["source", "phase"]) = "binlake_tables", "Tables of the list, by phase.";
         parked: IntGaugeVec(TABLE) = "binlake_table_parked", "1 for each table that is parked; the status has the reason.";
         freshness: GaugeVec(TABLE) = "binlake_freshness_seconds", "Age of what readers of the lake table see; as the lag where the table has taken all that is in the change log.";
+        waiting: IntGaugeVec(TABLE) = "binlake_table_waiting_records", "Records that are published and in no commit yet.";
+        chunks_planned: IntGaugeVec(TABLE) = "binlake_snapshot_chunks_planned", "Chunks of the snapshot, as far as they are planned.";
+        rows_estimated: IntGaugeVec(TABLE) = "binlake_snapshot_rows_estimated", "The server's estimate of the snapshot's rows, while it is read.";
+        metastore_behind: GaugeVec(TABLE) = "binlake_metastore_behind_seconds", "For how long the metastore has not shown the last commit; 0 where it does. Not there without a metastore.";
         rows: IntGaugeVec(TABLE) = "binlake_table_rows", "Rows of the last commit.";
         files: IntGaugeVec(TABLE) = "binlake_table_files", "Live files of the last commit.";
         bytes: IntGaugeVec(TABLE) = "binlake_table_bytes", "Live bytes of the last commit.";
         zero_dates: IntGaugeVec(TABLE) = "binlake_table_zero_dates", "Zero dates stored as NULL so far.";
+        changelog_bytes: IntGaugeVec(&[]) = "binlake_changelog_bytes", "Bytes of records that the embedded change log holds.";
+        changelog_bytes_max: IntGaugeVec(&[]) = "binlake_changelog_max_bytes", "`changelog.max_bytes`.";
         dropped: IntGaugeVec(&["source", "table", "reason"]) = "binlake_table_dropped_records", "Records of the change log that were left out so far; reason is late or repeated.";
-    }
-}
-
-impl Seen {
-    /// Forgets what was seen last: a table that is gone, or no longer parked, must not stay.
-    pub fn clear(&self) {
-        for gauges in [&self.up, &self.stopped, &self.changes, &self.lag_bytes, &self.tables, &self.parked] {
-            gauges.reset();
-        }
-        for gauges in [&self.rows, &self.files, &self.bytes, &self.zero_dates, &self.dropped] {
-            gauges.reset();
-        }
-        for gauges in [&self.lag_seconds, &self.runway, &self.freshness] {
-            gauges.reset();
-        }
     }
 }
 
@@ -123,6 +133,10 @@ impl Metrics {
 
     /// What the workers of a source note.
     pub fn of(&self, source: &str) -> SourceNumbers {
+        // A counter that is there from the start on shows its first failure.
+        for worker in ["source", "table"] {
+            self.noted.restarts.with_label_values(&[source, worker]);
+        }
         SourceNumbers { source: source.to_owned(), noted: Arc::clone(&self.noted), commit_seconds: self.commit_seconds.clone() }
     }
 
@@ -146,6 +160,8 @@ pub struct CommitNumbers {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of the records that it took from the change log.
+    pub taken: u64,
     /// From the batch's first record to the commit's end.
     pub took: Duration,
 }
@@ -165,12 +181,40 @@ impl SourceNumbers {
         self.noted.snapshot_rows.with_label_values(&[&self.source, table]).inc_by(rows);
     }
 
+    /// The change log has acknowledged records of a table, made of so many changes of an operation.
+    pub fn rows_in(&self, table: &str, operation: &str, changes: u64) {
+        self.noted.rows_in.with_label_values(&[self.source.as_str(), table, operation]).inc_by(changes);
+    }
+
+    /// The change log has acknowledged records.
+    pub fn acknowledged(&self, records: u64) {
+        self.noted.acknowledged.with_label_values(&[&self.source]).inc_by(records);
+    }
+
+    /// Acknowledged records lie below the published place.
+    pub fn published(&self, records: u64) {
+        self.noted.published.with_label_values(&[&self.source]).inc_by(records);
+    }
+
+    /// A commit has failed.
+    pub fn commit_failed(&self, table: &str) {
+        self.noted.commit_failures.with_label_values(&[self.source.as_str(), table]).inc();
+    }
+
     /// A commit is through.
     pub fn commit(&self, table: &str, did: &CommitNumbers) {
         let labels = [self.source.as_str(), table];
         self.noted.commits.with_label_values(&labels).inc();
+        // A counter that is there from the first commit on shows its first failure.
+        self.noted.commit_failures.with_label_values(&labels);
         self.noted.commit_files.with_label_values(&labels).inc_by(did.files);
         self.noted.commit_bytes.with_label_values(&labels).inc_by(did.bytes);
+        self.noted.taken_bytes.with_label_values(&labels).inc_by(did.taken);
+        let count = |counter: &IntCounterVec| counter.with_label_values(&labels).get() as f64;
+        let taken = count(&self.noted.taken_bytes);
+        if taken > 0.0 {
+            self.noted.write_amplification.with_label_values(&labels).set(count(&self.noted.commit_bytes) / taken);
+        }
         let (inserted, updated, deleted) = did.rows;
         for (op, rows) in [("insert", inserted), ("update", updated), ("delete", deleted)] {
             self.noted.commit_rows.with_label_values(&[self.source.as_str(), table, op]).inc_by(rows);
@@ -198,8 +242,12 @@ mod tests {
         let metrics = Metrics::new("1.2.3", 512).unwrap();
         let numbers = metrics.of("shop");
         numbers.chunk("shop.orders", 7);
-        let did = CommitNumbers { rows: (1, 2, 3), files: 4, bytes: 5, took: Duration::from_millis(70) };
+        let did = CommitNumbers { rows: (1, 2, 3), files: 4, bytes: 5, taken: 2, took: Duration::from_millis(70) };
         numbers.commit("shop.orders", &did);
+        numbers.commit_failed("shop.orders");
+        numbers.rows_in("shop.orders", "update", 3);
+        numbers.acknowledged(4);
+        numbers.published(2);
         numbers.restarted("table");
         numbers.cleaned("shop.orders", 9);
         metrics.seen.up.with_label_values(&["shop"]).set(1);
@@ -209,7 +257,13 @@ mod tests {
             "binlake_snapshot_rows_total{source=\"shop\",table=\"shop.orders\"} 7",
             "binlake_commit_rows_total{op=\"delete\",source=\"shop\",table=\"shop.orders\"} 3",
             "binlake_commit_seconds_bucket{source=\"shop\",le=\"0.1\"} 1",
+            "binlake_write_amplification{source=\"shop\",table=\"shop.orders\"} 2.5",
+            "binlake_commit_failures_total{source=\"shop\",table=\"shop.orders\"} 1",
+            "binlake_rows_in_total{op=\"update\",source=\"shop\",table=\"shop.orders\"} 3",
+            "binlake_acknowledged_records_total{source=\"shop\"} 4",
+            "binlake_published_records_total{source=\"shop\"} 2",
             "binlake_restarts_total{source=\"shop\",worker=\"table\"} 1",
+            "binlake_restarts_total{source=\"shop\",worker=\"source\"} 0",
             "binlake_cleaned_files_total{source=\"shop\",table=\"shop.orders\"} 9",
             "binlake_source_up{source=\"shop\"} 1",
         ] {

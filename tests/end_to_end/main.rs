@@ -6,6 +6,7 @@
 // Failing loudly is what a test is for; clippy knows that of functions marked as tests only.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod alerts;
 mod bank;
 mod bounded;
 #[path = "../servers/broker.rs"]
@@ -29,11 +30,16 @@ mod kills;
 mod lake;
 mod lifecycle;
 mod log_file;
+mod logs;
 mod lost_stores;
 mod loud_sources;
 mod loud_tables;
 mod mariadb;
+#[path = "../servers/metastore.rs"]
+#[allow(dead_code, reason = "each user of this file needs other parts")]
+mod metastore;
 mod mount;
+mod operations;
 mod pair;
 mod proxy;
 mod race;

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Prometheus's promtool, to try the alert rules with.
+# Prometheus and its promtool, to try the alert rules with.
 #
-#   promtool.sh          fetch it if it is not there, print its path
-#   promtool.sh rules    check deploy/prometheus, and run its tests
+#   promtool.sh              fetch it if it is not there, print its path
+#   promtool.sh prometheus   the same for the server
+#   promtool.sh rules        check deploy/prometheus, and run its tests
 #
-# One on the PATH is taken as it is; else the system's own package is unpacked into $BINLAKE_CACHE/prometheus, and nothing is installed.
+# Where both are on the PATH they are taken as they are; else the system's own package is unpacked into $BINLAKE_CACHE/prometheus, and nothing is installed.
 #
 # Environment:
 #   BINLAKE_CACHE    the cache directory (default ~/.cache/binlake)
@@ -27,7 +28,7 @@ fetch() {
     chmod 755 "$scratch"
     (cd "$scratch" && apt-get -qq download prometheus 2>"$cache/prometheus.log") || {
         tail -n 20 -- "$cache/prometheus.log" >&2
-        die "the package prometheus could not be fetched: run apt-get update, or put promtool on the PATH"
+        die "the package prometheus could not be fetched: run apt-get update, or put prometheus and promtool on the PATH"
     }
     dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/root"
     mv -T -- "$scratch/root" "$home"
@@ -36,8 +37,10 @@ fetch() {
 }
 
 tool=$(command -v promtool || true)
-if [[ -z $tool ]]; then
+server=$(command -v prometheus || true)
+if [[ -z $tool || -z $server ]]; then
     tool=$home/usr/bin/promtool
+    server=$home/usr/bin/prometheus
     if [[ ! -x $tool ]]; then
         exec {lock}>"$home.lock"
         flock "$lock"
@@ -49,6 +52,7 @@ fi
 
 case ${1:-} in
 '') printf '%s\n' "$tool" ;;
+prometheus) printf '%s\n' "$server" ;;
 rules)
     rules=$here/../../deploy/prometheus
     "$tool" check rules "$rules/binlake.rules.yml"

@@ -10,7 +10,7 @@ use super::headers::HeaderWriter;
 use super::reports::{Report, Reports};
 use super::sending::{Ends, Failed, Sending, failed, is_delete};
 use super::settings::{self, KafkaSettings};
-use super::voice::Seldom;
+use super::voice::{LastWord, Seldom};
 use crate::changelog::AppendBatch;
 
 /// A record that is not acknowledged for so long is told of.
@@ -45,10 +45,15 @@ pub(super) struct Client {
 
 impl Client {
     /// Makes it; with transactions, it is the only one from here on.
-    pub(super) fn new(settings: &KafkaSettings, sizes: Sizes, given_up: &dyn Fn() -> bool) -> Result<Self, Failed> {
+    pub(super) fn new(
+        settings: &KafkaSettings,
+        sizes: Sizes,
+        last_word: LastWord,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Self, Failed> {
         let config = settings.producer(sizes.record_bytes, sizes.batch_bytes);
         let producer: BaseProducer<Reports> = config
-            .create_with_context(Reports::new())
+            .create_with_context(Reports::new(last_word))
             .map_err(|error| Failed::storage(format!("no producer can be made: {}", text(&error))))?;
         if settings.transactions {
             claim(&producer, given_up)?;

@@ -16,6 +16,10 @@ pub(super) const PREVIOUS: &str = "binlake.previous";
 pub(super) const TERM: &str = "binlake.term";
 /// The shape's fingerprint.
 pub(super) const SCHEMA: &str = "binlake.schema";
+/// The format of the record, where it is another than the first: nobody who does not know it may read on.
+pub(super) const FORMAT: &str = "binlake.format";
+/// The newest format that is known, and the one that is written.
+pub(super) const KNOWN_FORMAT: i64 = 1;
 /// Stands alone beside the key of a record without a value: it belongs to the delete before it, and is none of ours to read.
 pub(super) const TOMBSTONE: &str = "binlake.tombstone";
 
@@ -69,11 +73,31 @@ pub(super) struct ReadHeaders<'m> {
     pub(super) schema: &'m str,
 }
 
+/// Why a record's headers were not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// A later version wrote the record.
+    Newer(i64),
+    /// This is no record of binlake's: why.
+    Foreign(String),
+}
+
 /// Reads the headers; None for a record without a value behind a delete.
 ///
 /// # Errors
-/// Why this is no record of binlake's.
-pub(super) fn read(headers: Option<&BorrowedHeaders>) -> Result<Option<ReadHeaders<'_>>, String> {
+/// Why this is no record that could be read.
+pub(super) fn read(headers: Option<&BorrowedHeaders>) -> Result<Option<ReadHeaders<'_>>, Unread> {
+    read_known(headers).map_err(|reason| {
+        // What cannot be read may be so because it is newer.
+        let format = headers.into_iter().flat_map(Headers::iter).find(|header| header.key == FORMAT);
+        match format.and_then(|format| parsed(format).ok()) {
+            Some(format) if format > KNOWN_FORMAT => Unread::Newer(format),
+            _ => Unread::Foreign(reason),
+        }
+    })
+}
+
+fn read_known(headers: Option<&BorrowedHeaders>) -> Result<Option<ReadHeaders<'_>>, String> {
     let foreign = |missing: &str| format!("it is no record of binlake's: it has no header {missing}");
     let headers = headers.ok_or_else(|| foreign(POSITION))?;
     let (mut position, mut previous, mut term, mut schema) = (None, None, None, None);
@@ -84,6 +108,7 @@ pub(super) fn read(headers: Option<&BorrowedHeaders>) -> Result<Option<ReadHeade
             TERM => term = Some(Term(parsed(header)?)),
             SCHEMA => schema = Some(text(header)?),
             TOMBSTONE => return Ok(None),
+            FORMAT if parsed::<i64>(header)? > KNOWN_FORMAT => return Err("its format is newer".to_owned()),
             _ => {}
         }
     }
@@ -132,7 +157,26 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_format_is_refused_whatever_else_it_holds_and_the_first_needs_no_header() {
+        let formatted = |format: &str| {
+            let headers = HeaderWriter::default().write(&record(None), Term(1));
+            headers.insert(Header { key: FORMAT, value: Some(format) })
+        };
+        assert!(matches!(read(Some(formatted("1").as_borrowed())), Ok(Some(_))));
+        assert_eq!(read(Some(formatted("2").as_borrowed())), Err(Unread::Newer(2)));
+        let alone = OwnedHeaders::new().insert(Header { key: FORMAT, value: Some("9") });
+        assert_eq!(read(Some(alone.as_borrowed())), Err(Unread::Newer(9)));
+    }
+
+    #[test]
     fn what_is_not_ours_says_why() {
+        let read = |headers: Option<&BorrowedHeaders>| match read_known(headers) {
+            Err(why) => {
+                assert_eq!(super::read(headers), Err(Unread::Foreign(why.clone())));
+                Err(why)
+            }
+            Ok(read) => Ok(read.map(drop)),
+        };
         assert!(read(None).unwrap_err().contains("no header binlake.position"));
         let one = |key: &str, value: &[u8]| OwnedHeaders::new().insert(Header { key, value: Some(value) });
         assert!(read(Some(one("other", b"x").as_borrowed())).unwrap_err().contains("no header binlake.position"));

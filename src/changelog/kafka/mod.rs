@@ -249,4 +249,10 @@ impl ChangeLog for KafkaLog {
     async fn usage(&self) -> Result<Usage> {
         Ok(Usage::default())
     }
+
+    fn waits_for(&self) -> String {
+        let brokers = self.settings.brokers.join(", ");
+        let word = self.producer.last_word();
+        format!("the brokers at {brokers}: {}", word.as_deref().unwrap_or("no answer, and no word of why"))
+    }
 }

@@ -23,6 +23,7 @@ use super::client::{Client, Sizes};
 use super::failure::storage_text;
 use super::sending::{Ends, Failed};
 use super::settings::KafkaSettings;
+use super::voice::LastWord;
 use crate::changelog::{AppendBatch, Result};
 
 /// Appends that may wait.
@@ -51,6 +52,7 @@ pub(super) struct Producer {
     room: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    last_word: LastWord,
 }
 
 impl Producer {
@@ -58,11 +60,18 @@ impl Producer {
     pub(super) fn start(settings: Arc<KafkaSettings>, upkeep: impl Fn() + Send + 'static) -> Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let closed = Arc::new(AtomicBool::new(false));
-        let mut thread = ProducerThread { settings, queue, closed: Arc::clone(&closed), upkeep: Box::new(upkeep), client: None };
+        let (closes, last_word) = (Arc::clone(&closed), LastWord::default());
+        let (upkeep, said) = (Box::new(upkeep), last_word.clone());
+        let mut thread = ProducerThread { settings, queue, closed: closes, upkeep, client: None, last_word: said };
         let thread = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(move || thread.run());
         let thread =
             Some(thread.map_err(|error| storage_text("-", format!("the producer's thread cannot be started: {error}")))?);
-        Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(QUEUE)), closed, thread })
+        Ok(Self { jobs: Some(jobs), room: Arc::new(Semaphore::new(QUEUE)), closed, thread, last_word })
+    }
+
+    /// What the client said of trouble with the brokers, if that is not long ago.
+    pub(super) fn last_word(&self) -> Option<String> {
+        self.last_word.recent()
     }
 
     /// Makes a client anew. With transactions: whoever had one before is shut out, and what it had not committed is undone.
@@ -106,6 +115,7 @@ struct ProducerThread {
     upkeep: Box<dyn Fn() + Send>,
     /// None before the first append, and after one that failed.
     client: Option<Client>,
+    last_word: LastWord,
 }
 
 impl ProducerThread {
@@ -135,7 +145,7 @@ impl ProducerThread {
 
     fn make_client<T>(&mut self, sizes: Sizes, answer: &Answer<T>) -> std::result::Result<(), Failed> {
         let given_up = || answer.is_closed() || self.closed.load(Ordering::Acquire);
-        self.client = Some(Client::new(&self.settings, sizes, &given_up)?);
+        self.client = Some(Client::new(&self.settings, sizes, self.last_word.clone(), &given_up)?);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::cluster::{Bounds, bounds, offset};
 use super::failure::{error_code, is_unknown, right_missing, settings, storage, storage_text, text};
-use super::headers;
+use super::headers::{self, Unread};
 use super::settings::KafkaSettings;
 use super::voice::{Seldom, Voice};
 use crate::change::LogOffset;
@@ -216,8 +216,7 @@ impl Following {
             // Fetched before the consumer was pointed here.
             return Ok(());
         }
-        let corrupt = |reason| Error::Corrupt { topic: self.topic.clone(), partition: self.partition, offset: found, reason };
-        let headers = headers::read(message.headers()).map_err(corrupt)?;
+        let headers = headers::read(message.headers()).map_err(|why| self.unread(found, why))?;
         self.next = LogOffset(found.0 + 1);
         // Without headers of ours: what follows a delete, for the brokers.
         let Some(headers) = headers else { return Ok(()) };
@@ -238,6 +237,17 @@ impl Following {
             self.held = Some(Record { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value), ..record });
         }
         Ok(())
+    }
+
+    fn unread(&self, offset: LogOffset, why: Unread) -> Error {
+        let (topic, partition) = (self.topic.clone(), self.partition);
+        match why {
+            Unread::Foreign(reason) => Error::Corrupt { topic, partition, offset, reason },
+            Unread::Newer(found) => {
+                let path = format!("kafka topic {topic}[{partition}] at offset {offset}");
+                Error::Format { path, found, known: headers::KNOWN_FORMAT }
+            }
+        }
     }
 
     /// The record that lay behind what an earlier read wanted.

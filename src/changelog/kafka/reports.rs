@@ -10,7 +10,7 @@ use rdkafka::producer::ProducerContext;
 
 use super::cluster::offset;
 use super::failure::error_code;
-use super::voice::Voice;
+use super::voice::{LastWord, Voice};
 use crate::change::LogOffset;
 
 /// What became of one record.
@@ -29,8 +29,8 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn new() -> Self {
-        Self { voice: Voice::of("producer"), waiting: Mutex::default() }
+    pub(super) fn new(last_word: LastWord) -> Self {
+        Self { voice: Voice::of("producer").heard_by(last_word), waiting: Mutex::default() }
     }
 
     /// Hands over what has come in, in its order, by exchange for an empty list.

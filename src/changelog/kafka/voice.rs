@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides anything: errors that matter come back from the calls themselves, and in delivery reports.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -32,23 +32,51 @@ impl Seldom {
     }
 }
 
+/// A word that is older says nothing of what is waited for now.
+const RECENT: Duration = Duration::from_secs(120);
+
+/// What a client last said of trouble with its brokers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastWord(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl LastWord {
+    fn set(&self, word: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), word.to_owned()));
+    }
+
+    /// The word, if it is not long ago.
+    pub(super) fn recent(&self) -> Option<String> {
+        let word = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        word.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, word)| word.clone())
+    }
+}
+
 /// The context of every client: what it is for.
 #[derive(Debug)]
 pub(super) struct Voice {
     client: &'static str,
     trouble: Seldom,
     warning: Seldom,
+    last_word: LastWord,
 }
 
 impl Voice {
     /// For a client of this use.
     pub(super) fn of(client: &'static str) -> Self {
-        Self { client, trouble: Seldom::default(), warning: Seldom::default() }
+        Self { client, trouble: Seldom::default(), warning: Seldom::default(), last_word: LastWord::default() }
+    }
+
+    /// The same, heard by somebody.
+    pub(super) fn heard_by(self, last_word: LastWord) -> Self {
+        Self { last_word, ..self }
     }
 }
 
 impl ClientContext for Voice {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(facility, "FAIL" | "REQTMOUT") {
+            self.last_word.set(message);
+        }
         let client = self.client;
         // A property of the producer is none of the consumer's: that is how they are passed through.
         let harmless = matches!(facility, "CONFWARN" | "GETPID" | "FAIL" | "CONNWARN");
@@ -74,6 +102,7 @@ impl ClientContext for Voice {
         if expected {
             return;
         }
+        self.last_word.set(reason);
         match self.trouble.speaks() {
             Some(held_back) => tracing::warn!(client = self.client, %error, reason, held_back, "trouble with kafka"),
             None => tracing::debug!(client = self.client, %error, reason, "trouble with kafka"),

@@ -250,4 +250,8 @@ impl ChangeLog for LocalLog {
     async fn usage(&self) -> Result<Usage> {
         Ok(Usage { bytes: self.writer.used(), bytes_max: self.bytes_max })
     }
+
+    fn waits_for(&self) -> String {
+        format!("the disk of {} gives no answer", self.path.display())
+    }
 }

@@ -1,6 +1,7 @@
 //! Writers that come, go, crash and meet; told with the kind of table that needs no merge.
 
 use super::*;
+use crate::change::Failure;
 use crate::lake::faults::{Fault, FaultyStore};
 
 async fn started(house: &House) -> Box<dyn TableWriter> {
@@ -181,5 +182,27 @@ async fn listings_that_are_late_hide_no_commit_and_park_no_table() {
         }
         assert_eq!(house.rows(1).await.len(), 40);
         assert!(house.lake.history(&name(), 1).await.unwrap().len() < 20, "entries that are summed up have expired");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_by_everybody_and_nothing_goes() {
+    for house in houses() {
+        let mut writer = started(&house).await;
+        insert(writer.as_mut(), 0, true).await.unwrap();
+        let seq = writer.committed().seq;
+        let log = crate::lake::log::CommitLog::new(house.lake.store(), &name(), 1);
+        let newer = bytes::Bytes::from_static(br#"{"v":2,"kind":"of tomorrow"}"#);
+        house.lake.store().put(&log.slot(seq + 1), newer).await.unwrap();
+        let newer = |error: Error| {
+            let is_stop = matches!(error.remedy(), crate::change::Remedy::Stop(remedy) if remedy.contains("a later one"));
+            assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }) && is_stop, "{error}");
+        };
+        newer(house.lake.published(&name()).await.unwrap_err());
+        newer(house.lake.traces(&name()).await.unwrap_err());
+        newer(house.lake.writer(house.spec(TableKind::Changelog, 1), Term(2)).await.map(drop).unwrap_err());
+        // Nor does another generation take its place.
+        newer(house.lake.writer(house.spec(TableKind::Changelog, 2), Term(2)).await.map(drop).unwrap_err());
+        assert!(log.has(seq).await.unwrap() && log.has(seq + 1).await.unwrap());
     }
 }

@@ -32,7 +32,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use self::record::{Record, VERSION};
+use self::record::{Record, Unread, VERSION};
 use self::state::{State, Switched};
 use super::store::{LakeStore, Put};
 use super::{Error, LakeName, Result};
@@ -132,6 +132,13 @@ impl CommitLog {
         Error::Log { table: self.table.to_string(), path: path.to_string(), reason: reason.into() }
     }
 
+    fn unread(&self, path: &Path, why: Unread) -> Error {
+        match why {
+            Unread::Newer(found) => Error::Newer { table: self.table.to_string(), path: path.to_string(), found, known: VERSION },
+            Unread::Broken(reason) => self.broken(path, reason),
+        }
+    }
+
     /// Puts a record into its slot, and says whose record the slot holds in the end.
     ///
     /// Whoever put the one before it may have failed to make it durable: a power cut would leave this one alone. So that comes first.
@@ -147,7 +154,7 @@ impl CommitLog {
         let slot = loop {
             match self.put_once(record, &path, bytes.clone()).await {
                 Ok(slot) => break slot,
-                Err(error @ Error::Log { .. }) => return Err(error),
+                Err(error @ (Error::Log { .. } | Error::Newer { .. })) => return Err(error),
                 Err(error) if attempt == PUT_ATTEMPTS || planted(Mistake::TimedOutFilesDeleted) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%path, attempt, %error, "the answer to a commit is unknown, putting the same record again");
@@ -187,7 +194,7 @@ impl CommitLog {
         let path = self.slot(seq);
         match self.store.get(&path).await? {
             None => Ok(None),
-            Some(bytes) => record::read(&bytes).map(Some).map_err(|reason| self.broken(&path, reason)),
+            Some(bytes) => record::read(&bytes).map(Some).map_err(|why| self.unread(&path, why)),
         }
     }
 
@@ -241,7 +248,7 @@ impl CommitLog {
     async fn read_checkpoint(&self, seq: u64) -> Result<State> {
         let path = self.checkpoint_path(seq);
         let bytes = self.store.get(&path).await?.ok_or_else(|| self.broken(&path, "the checkpoint is missing"))?;
-        let Checkpoint { state, .. } = record::read(&bytes).map_err(|reason| self.broken(&path, reason))?;
+        let Checkpoint { state, .. } = record::read(&bytes).map_err(|why| self.unread(&path, why))?;
         match state.seq == seq && state.generation == self.generation {
             true => Ok(state),
             false => Err(self.broken(&path, format!("it sums up record {} of generation {}", state.seq, state.generation))),

@@ -126,20 +126,27 @@ impl Record {
     }
 }
 
+/// Why something of the log was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It has a format that is not known yet.
+    Newer(u32),
+    /// It is not what was written.
+    Broken(String),
+}
+
 /// Reads a record, or anything else of the log that carries a format number.
-pub(crate) fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Unread> {
     #[derive(Deserialize)]
     struct Format {
         v: u32,
     }
-    let format: Format = serde_json::from_slice(bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+    let broken = |error: serde_json::Error| Unread::Broken(format!("it cannot be read: {error}"));
+    let format: Format = serde_json::from_slice(bytes).map_err(broken)?;
     if format.v > VERSION {
-        return Err(format!(
-            "it has format {}, newer than {VERSION}, the newest this program knows: run the program that wrote it, or a newer one",
-            format.v
-        ));
+        return Err(Unread::Newer(format.v));
     }
-    serde_json::from_slice(bytes).map_err(|error| format!("it cannot be read: {error}"))
+    serde_json::from_slice(bytes).map_err(broken)
 }
 
 #[cfg(test)]
@@ -165,9 +172,9 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_whatever_else_it_holds() {
-        let refused = read::<Record>(br#"{"v":2,"kind":"quantum"}"#).unwrap_err();
-        assert!(refused.contains("format 2"), "{refused}");
-        assert!(read::<Record>(b"{").is_err());
-        assert!(read::<Record>(br#"{"kind":"commit"}"#).is_err());
+        assert_eq!(read::<Record>(br#"{"v":2,"kind":"quantum"}"#).unwrap_err(), Unread::Newer(2));
+        for broken in [&b"{"[..], br#"{"kind":"commit"}"#] {
+            assert!(matches!(read::<Record>(broken), Err(Unread::Broken(_))));
+        }
     }
 }

@@ -228,6 +228,15 @@ impl Metadata for SqliteMetadata {
         .await
     }
 
+    async fn save_stopped(&self, lease: &Lease, source: &str, stopped: Option<&Parked>) -> Result<()> {
+        let (lease, source, stopped) = (lease.clone(), source.to_owned(), stopped.cloned());
+        self.write(move |transaction| {
+            leases::check(transaction, &lease)?;
+            sources::save_stopped(transaction, &source, stopped.as_ref())
+        })
+        .await
+    }
+
     async fn save_published(
         &self,
         lease: &Lease,

@@ -82,6 +82,21 @@ pub(super) fn save(transaction: &Transaction<'_>, state: &SourceState) -> Outcom
     Ok(())
 }
 
+/// Why a source stands still, or that it goes on.
+pub(super) fn save_stopped(transaction: &Transaction<'_>, source: &str, stopped: Option<&Parked>) -> Outcome<()> {
+    transaction.execute(
+        "UPDATE sources SET stopped_reason = ?2, stopped_remedy = ?3, stopped_resumable = ?4, stopped_at_ms = ?5 WHERE name = ?1",
+        (
+            source,
+            stopped.map(|stopped| &stopped.reason),
+            stopped.map(|stopped| &stopped.remedy),
+            stopped.map(|stopped| stopped.resumable),
+            stopped.map(|stopped| stored(stopped.at_ms)).transpose()?,
+        ),
+    )?;
+    Ok(())
+}
+
 /// Saves checkpoint and `published` of a known source. Its epoch follows `published` upwards.
 pub(super) fn save_published(
     transaction: &Transaction<'_>,

@@ -17,9 +17,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::board::SharedBoard;
+use super::super::gauges::Share;
+use super::super::record_flow::Changes;
 use super::super::{Error, Ledger, Result, Rooms, write_document};
+use super::waiting::Waiting;
 use super::{Tail, wanted};
-use crate::change::{Cut, LogOffset, LogPlace, TableName};
+use crate::change::{Cut, LogOffset, LogPlace, Operation, TableName};
 use crate::changelog::chain::Linked;
 use crate::changelog::{self, Acknowledged, AppendBatch, Unpublished};
 use crate::metadata::Published;
@@ -40,6 +43,8 @@ pub(super) struct InFlight {
 pub(super) struct Landed {
     topics: Vec<Topic>,
     saved: Option<(Cut, bool)>,
+    /// Records that the log has acknowledged.
+    records: u64,
 }
 
 /// One topic's part in a flush.
@@ -49,6 +54,8 @@ struct Topic {
     linked: Linked,
     /// What the log said, where it had records.
     ends: Vec<Option<LogOffset>>,
+    /// The changes that the records are made of.
+    changes: Changes,
 }
 
 /// What becomes durable together with `published`.
@@ -70,6 +77,10 @@ struct Flush {
     batches: Arc<Vec<AppendBatch>>,
     topics: Vec<Topic>,
     publish: Option<Publish>,
+    /// Records that were acknowledged.
+    records: u64,
+    /// The batches' bytes.
+    held: Share,
 }
 
 /// When the flush in flight ends; never where there is none.
@@ -137,16 +148,26 @@ impl Tail {
         let (mut batches, mut topics) = (Vec::new(), Vec::new());
         for table in tables {
             let Some(flow) = self.flows.get_mut(table) else { continue };
-            topics.push(Topic { table: table.clone(), name: flow.topic().to_owned(), linked: flow.linked(), ends: Vec::new() });
+            let (name, linked) = (flow.topic().to_owned(), flow.linked());
+            let mut topic = Topic { table: table.clone(), name, linked, ends: Vec::new(), changes: Changes::default() };
             if flow.records() > 0 {
-                batches.push(flow.take());
+                let (batch, changes) = flow.take();
+                batches.push(batch);
+                topic.changes = changes;
             }
+            topics.push(topic);
         }
+        let bytes = batches.iter().map(|batch: &AppendBatch| batch.bytes.len() as u64).sum();
+        self.held.set(self.buffered_bytes() as u64);
         if batches.is_empty() && publish.is_none() {
             return;
         }
         let publishes = publish.as_ref().map(|publish| publish.published.position);
+        let mut held = Share::of(&self.board, |gauges| &gauges.append);
+        held.set(bytes);
         let flush = Flush {
+            records: 0,
+            held,
             rooms: self.rooms.clone(),
             ledger: Arc::clone(&self.ledger),
             board: Arc::clone(&self.board),
@@ -162,6 +183,10 @@ impl Tail {
 
     /// Takes in what a flush has done.
     pub(super) async fn landed(&mut self, landed: Landed) {
+        self.acknowledged += landed.records;
+        if let Some(numbers) = self.board.numbers().filter(|_| landed.saved.is_some()) {
+            numbers.published(std::mem::take(&mut self.acknowledged));
+        }
         for topic in landed.topics {
             if let Some(flow) = self.flows.get_mut(&topic.table).filter(|flow| flow.topic() == topic.name) {
                 flow.acknowledged(&topic.linked, &topic.ends);
@@ -212,7 +237,7 @@ impl Flush {
             self.save().await?;
         }
         let saved = self.publish.map(|publish| (publish.published.position, publish.settled));
-        Ok(Landed { topics: self.topics, saved })
+        Ok(Landed { topics: self.topics, saved, records: self.records })
     }
 
     async fn save(&mut self) -> Result<()> {
@@ -233,13 +258,20 @@ impl Flush {
         Ok(())
     }
 
-    /// Appends, waiting while the change log is full: that wait is the back-pressure that reaches up to the binlog reader.
     async fn append(&mut self) -> Result<()> {
         if self.batches.is_empty() {
             return Ok(());
         }
+        let waiting = Waiting::begin(&self.rooms, &self.ledger, &self.board);
+        let acknowledged = waiting.told(self.append_when_there_is_room(&waiting)).await?;
+        self.note(acknowledged);
+        Ok(())
+    }
+
+    /// Appends, waiting while the change log is full: that wait is the back-pressure that reaches up to the binlog reader.
+    async fn append_when_there_is_room(&self, waiting: &Waiting) -> Result<Vec<Acknowledged>> {
         let (mut said, mut counted): (Option<Instant>, bool) = (None, false);
-        let acknowledged = loop {
+        loop {
             match self.rooms.changelog.append_unpublished(&self.batches, &self.unpublished).await {
                 // Behind the first wait: a writer mostly makes room in it, and this asks for every table.
                 Err(changelog::Error::Full { .. }) if said.is_some() && !counted => {
@@ -251,6 +283,7 @@ impl Flush {
                         tracing::warn!(source = %self.ledger.source_name(), %error, "waiting for the writers");
                         said = Some(Instant::now());
                     }
+                    waiting.is_full(&error);
                     tokio::select! {
                         biased;
                         () = self.cancel.cancelled() => return Err(error.into()),
@@ -259,11 +292,9 @@ impl Flush {
                 }
                 // The topic goes on otherwise than it did at this run's look: a predecessor's late records. Another look recognises them.
                 Err(error @ changelog::Error::Broken { .. }) => return Err(Error::Overtaken { reason: error.to_string() }),
-                other => break other?,
+                other => return Ok(other?),
             }
-        };
-        self.note(acknowledged);
-        Ok(())
+        }
     }
 
     fn note(&mut self, acknowledged: Vec<Acknowledged>) {
@@ -274,6 +305,16 @@ impl Flush {
         }
         // Their bytes are not needed any more.
         self.batches = Arc::default();
+        self.held.set(0);
+        self.records = records as u64;
+        if let Some(numbers) = self.board.numbers() {
+            numbers.acknowledged(self.records);
+            for topic in &self.topics {
+                for (operation, changes) in Operation::ALL.iter().zip(topic.changes).filter(|(_, changes)| *changes > 0) {
+                    numbers.rows_in(&topic.table.to_string(), operation.word(), changes);
+                }
+            }
+        }
         self.board.changes.fetch_add(records as u64, Ordering::Relaxed);
     }
 

@@ -24,10 +24,12 @@ use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, S
 
 mod flush;
 mod recapture;
+mod waiting;
 
 use flush::InFlight;
 
 use super::board::SharedBoard;
+use super::gauges::Share;
 use super::record_flow::RecordFlow;
 use super::{Error, Ledger, Result, Rooms, TableKey, epoch, read_document, targets, write_document};
 
@@ -84,6 +86,10 @@ pub struct Tail {
     settled: bool,
     /// What is in the log behind `saved`.
     unpublished: Arc<Unpublished>,
+    /// Records that were acknowledged and not published yet.
+    acknowledged: u64,
+    /// What waits to be appended.
+    held: Share,
 }
 
 /// Runs until cancelled.
@@ -152,9 +158,11 @@ impl Tail {
             unpublished.all();
         }
         tracing::info!(source = %name, position = %checkpoint.position, file = %checkpoint.file_name, "binlog stream opened");
+        board.gauges.follow(stream.watched());
         Ok(Self {
             rooms,
             ledger,
+            held: Share::of(&board, |gauges| &gauges.append),
             board,
             settings,
             term,
@@ -171,6 +179,7 @@ impl Tail {
             source_time_us,
             settled: checkpoint.unseen.is_none(),
             unpublished,
+            acknowledged: 0,
         })
     }
 
@@ -195,6 +204,7 @@ impl Tail {
                 self.source_time_us = self.source_time_us.max(transaction.committed_us);
                 self.transaction(transaction, cancel).await?;
                 self.flush_by(Instant::now() + self.settings.flush_after);
+                self.held.set(self.buffered_bytes() as u64);
                 if self.buffered_bytes() >= self.settings.batch_bytes {
                     self.flush(cancel).await?;
                 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, Capture, Gtid, GtidSet};
-use crate::source::{Error, PreparedXa, Transaction};
+use crate::source::{Error, PreparedXa, Transaction, Watched};
 
 use super::body::tag;
 use super::ddl::NameCase;
@@ -68,6 +68,7 @@ pub(super) struct Assembler {
     next_capture: Option<Arc<Capture>>,
     /// An XA COMMIT may be of a transaction that was prepared in an earlier file: nothing is given out yet.
     is_scanning: bool,
+    watched: Arc<Watched>,
 }
 
 impl Assembler {
@@ -82,7 +83,18 @@ impl Assembler {
             groups: 0,
             next_capture: None,
             is_scanning: false,
+            watched: Arc::default(),
         }
+    }
+
+    /// What is in hand, for those who look on.
+    pub(super) fn watched(&self) -> &Arc<Watched> {
+        &self.watched
+    }
+
+    /// Bytes in memory of the transaction at hand.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.group.as_ref().map_or(0, Group::held_bytes)
     }
 
     /// Whether a transaction has begun and not ended.

@@ -75,6 +75,11 @@ impl Group {
         self.head.place.start
     }
 
+    /// Bytes in memory.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.store.held_bytes()
+    }
+
     pub(super) fn push_rows(&mut self, plan: &Arc<Plan>, event: &Event<'_>) -> Result<()> {
         // A transaction has few tables, and mostly the last one again.
         let known = self.plans.iter().rposition(|known| Arc::ptr_eq(known, plan));

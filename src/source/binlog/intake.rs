@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::change::{BinlogPosition, Cut, GtidSet};
-use crate::source::{Checkpoint, Error, LastTransaction};
+use crate::source::{Checkpoint, Error, LastTransaction, Watched};
 
 use super::assembler::{Assembler, Ended, Trouble};
 use super::effects::Place;
@@ -29,6 +29,7 @@ pub(super) enum Received {
 /// Reads a dump.
 pub(super) struct Intake {
     pub(super) assembler: Assembler,
+    pub(super) watched: Arc<Watched>,
     track: Track,
     source: Arc<str>,
     server_uuid: String,
@@ -63,6 +64,7 @@ impl Intake {
         let (track, skip_below) = track_from(place);
         let boundary = place.clone();
         Self {
+            watched: Arc::clone(assembler.watched()),
             assembler,
             track,
             source,
@@ -175,6 +177,7 @@ impl Intake {
         let mut buffer = std::mem::take(&mut self.inflated);
         let received = self.take_placed(&inflated(event, &mut buffer)?, start, server_started)?;
         self.inflated = buffer;
+        self.watched.holds(self.assembler.held_bytes());
         self.move_boundary();
         Ok(received)
     }
@@ -277,6 +280,7 @@ impl Intake {
         let place = place.ok_or_else(|| Malformed::new("a transaction payload without its GTID event"))?;
         let assembler = &mut self.assembler;
         large.push(piece, |ended, bytes| take_inner(ended, bytes, assembler, &place))?;
+        self.watched.holds(assembler.held_bytes());
         if !is_last {
             self.large = Some(Large::Payload(large));
             return Ok(Received::Nothing);
@@ -332,7 +336,10 @@ fn dispatch(
         | mariadb::kind::GTID
         | kind::XA_PREPARE => assembler.take(event, place, received),
         kind if super::rows::is_rows(kind) => assembler.take(event, place, received),
-        _ if event.header.is_ignorable() => Ok(None),
+        _ if event.header.is_ignorable() => {
+            assembler.watched().left_out();
+            Ok(None)
+        }
         kind => Err(Malformed(format!("an event of type {kind} is not known and may not be left out")).into()),
     }
 }

@@ -52,6 +52,11 @@ impl Store {
         self.filed + self.memory.len() as u64
     }
 
+    /// Bytes in memory.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.memory.len() as u64
+    }
+
     pub(super) fn is_spilled(&self) -> bool {
         self.file.is_some()
     }

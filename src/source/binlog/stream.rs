@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::change::Capture;
-use crate::source::{BinlogStream, Checkpoint, Error, Result, Settings, StreamItem};
+use crate::source::{BinlogStream, Checkpoint, Error, Result, Settings, StreamItem, Watched};
 
 use super::assembler::Trouble;
 use super::event_error;
@@ -128,7 +128,9 @@ impl BinlogStream for DumpStream {
                 // Boxed: it is rare, and would make the future of each transaction as large as its own.
                 Box::pin(self.begin_again()).await?;
             }
-            let is_last = if self.owes_idle && !self.session.is_ready() {
+            // The clock is read where the network was waited for.
+            let waits = !self.session.is_ready();
+            let is_last = if self.owes_idle && waits {
                 match tokio::time::timeout(SILENCE, self.session.read(&self.settings)).await {
                     Ok(read) => read?,
                     Err(_) => {
@@ -139,6 +141,9 @@ impl BinlogStream for DumpStream {
             } else {
                 self.session.read(&self.settings).await?
             };
+            if waits {
+                self.intake.watched.heard();
+            }
             if let Some(item) = self.take(is_last)? {
                 return Ok(item);
             }
@@ -147,6 +152,10 @@ impl BinlogStream for DumpStream {
 
     fn checkpoint(&self) -> Checkpoint {
         self.intake.checkpoint()
+    }
+
+    fn watched(&self) -> Option<Arc<Watched>> {
+        Some(Arc::clone(&self.intake.watched))
     }
 
     fn set_capture(&mut self, capture: Capture) {

@@ -7,6 +7,7 @@ use crate::bounded::assert_within;
 use crate::broker::Brokers;
 use crate::daemon::Daemon;
 use crate::proxy::{Proxy, Weather};
+use crate::scene::Status;
 use crate::workload::{SHAPES, Workload};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,8 +29,14 @@ async fn the_only_broker_killed_stopped_and_frozen() {
     brokers.start_again(1);
     hall::signal(brokers.pid(1), "-STOP");
     load.commits(200).await;
+    let source = |status: &Status| status.0["sources"][0].clone();
+    let waits = daemon.wait_for("a word of who is waited for", |status| source(status)["reason"].is_string());
+    let (reason, remedy) = (source(&waits)["reason"].to_string(), source(&waits)["remedy"].to_string());
+    assert!(reason.contains("acknowledges nothing") && reason.contains(&brokers.addresses()[0]), "{reason}");
+    assert!(remedy.contains("min.insync.replicas") && remedy.contains("by itself"), "{remedy}");
     hall::signal(brokers.pid(1), "-CONT");
     hall.wait_beyond(&hall.topic("ordinary"), &hall.ends(&hall.topic("ordinary")));
+    daemon.wait_for("no word of it any more", |status| source(status)["reason"].is_null());
     assert!(daemon.runs());
     load.stop().await;
     daemon.stop();

@@ -62,6 +62,10 @@ impl Metadata for LifeMetadata {
         self.act(change("save_source"), "", work).await
     }
 
+    async fn save_stopped(&self, lease: &Lease, source: &str, stopped: Option<&Parked>) -> Result<()> {
+        self.act(change("save_stopped"), "", self.inner.save_stopped(lease, source, stopped)).await
+    }
+
     async fn save_published(
         &self,
         lease: &Lease,

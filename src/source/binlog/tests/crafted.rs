@@ -158,7 +158,9 @@ fn events_out_of_order_and_unknown_ones_are_errors() {
     says(Script::new(4).send(99, b""), "type 99");
     says(Script::new(4).send(20, b""), "type 20");
     let mut script = Script::new(4);
+    assert_eq!(script.intake.watched.unknown_events(), 0);
     script.send_with(99, IGNORABLE, b"").unwrap();
+    assert_eq!(script.intake.watched.unknown_events(), 1, "it is passed over, and counted");
     script.begin().unwrap();
     says(script.begin(), "does not end before the next");
     let mut script = Script::new(4);
