@@ -53,14 +53,24 @@ fn yaml_files(name: &str) -> Vec<PathBuf> {
 
 const LEAST: &str = "lake: {url: file:lake}\nsources: [{name: shop, url: mysql://u@localhost, tables: [{table: shop.orders}]}]\n";
 
+fn loaded(file: &Path) -> Config {
+    parse(&std::fs::read_to_string(file).unwrap(), file, &environment()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
 #[test]
 fn every_example_loads() {
-    let deployed = ["deploy/compose", "deploy/kubernetes/base", "deploy/kubernetes/kafka-s3"];
-    let deployed = deployed.map(|place| directory(place).join("binlake.yaml"));
-    for file in yaml_files("config").into_iter().chain(deployed) {
-        let config = parse(&std::fs::read_to_string(&file).unwrap(), &file, &environment())
-            .unwrap_or_else(|problems| panic!("{problems}"));
-        assert_eq!(config.warnings, [], "{}", file.display());
+    for file in yaml_files("config") {
+        assert_eq!(loaded(&file).warnings, [], "{}", file.display());
+    }
+}
+
+/// Inside a container nobody would reach a daemon on loopback: who may is for the network around it to say.
+#[test]
+fn what_is_deployed_loads() {
+    for place in ["deploy/compose", "deploy/kubernetes/base", "deploy/kubernetes/kafka-s3"] {
+        let warnings = loaded(&directory(place).join("binlake.yaml")).warnings;
+        let places: Vec<_> = warnings.iter().map(|warning| warning.place.path.as_str()).collect();
+        assert_eq!(places, ["http"], "{place}: {warnings:?}");
     }
 }
 

@@ -122,18 +122,6 @@ make_settings() {
     mv -- "$1.new" "$1"
 }
 
-make_prometheus() {
-    scratch=$(mktemp -d "$home/prometheus.XXXXXX")
-    chmod 755 "$scratch"
-    (cd -- "$scratch" && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb root) >"$home/prometheus.log" 2>&1 || {
-        tail -n 20 -- "$home/prometheus.log" >&2
-        die "the package prometheus could not be fetched"
-    }
-    mv -- "$scratch/root/usr/bin/prometheus" "$1"
-    rm -rf -- "$scratch"
-    scratch=
-}
-
 fetch_s3a() {
     fetch_jars "$1" "Hadoop's S3 client" "$files/s3a.xml" 'hadoop-aws-*.jar' dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=@
 }
@@ -166,8 +154,7 @@ build apache/hive:4.1.0 hive libs="$cache/metastore-4.1.0/libs" s3a="$home/s3a-3
 ensure "$home/trino-476" make_trino "$home/trino-476"
 build trinodb/trino:476 trino jdk="$jdk" server="$home/trino-476/server" trino.jar="$home/trino-476/trino.jar" etc="$files/trino_etc" \
     trino.sh="$files/trino.sh"
-ensure "$home/prometheus" make_prometheus "$home/prometheus"
-build prom/prometheus:v3.13.3 prometheus prometheus="$home/prometheus" prometheus.sh="$files/prometheus.sh"
+build prom/prometheus:v3.13.3 prometheus prometheus="$("$servers/promtool.sh" prometheus)" prometheus.sh="$files/prometheus.sh"
 build grafana/grafana:13.2.3 grafana grafana.py="$files/grafana.py"
 # What they were before.
 "$docker" image prune --force >/dev/null
