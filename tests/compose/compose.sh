@@ -20,7 +20,6 @@ servers=$repository/tests/servers
 # shellcheck source=tests/servers/process.sh
 source "$servers/process.sh"
 (($# == 0)) || usage
-docker=/usr/bin/docker
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/binlake-compose.XXXXXX")
 stack_is_up=
@@ -70,6 +69,7 @@ told "the engine, and stand-ins for the official images"
 compose_program=$("$servers/docker.sh" install)
 "$servers/docker.sh" start "$work/engine"
 export DOCKER_HOST=unix://$work/engine/docker.sock
+docker=$("$servers/docker.sh" client)
 "$here/stand_ins.sh"
 
 # ---- the stack ---------------------------------------------------------------------------------------------------------------

@@ -37,8 +37,7 @@ trap '[[ -z $scratch ]] || rm -rf -- "$scratch"; [[ -z $context ]] || rm -rf -- 
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 [[ -n ${DOCKER_HOST:-} ]] || die "DOCKER_HOST is not set: this is for the engine of tests/servers/docker.sh"
-docker=/usr/bin/docker
-[[ -x $docker ]] || docker=$(command -v docker) || die "there is no docker"
+docker=$("$servers/docker.sh" client)
 export DOCKER_BUILDKIT=1
 
 # Build image $1 by the Dockerfile of $2 with the files behind; `NAME=PATH` is a file or directory that is called NAME there.

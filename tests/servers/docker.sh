@@ -3,6 +3,7 @@
 #
 #   docker.sh install     the engine (by apt-get, where it is missing and this is root) and compose (unpacked into the cache); print
 #                         the path of compose
+#   docker.sh client      print the path of a client that fits the engine
 #   docker.sh start DIR   start an engine that answers at DIR/docker.sock; its images and volumes are those of the last time
 #   docker.sh stop DIR    end it; nothing to do is no error
 #
@@ -65,6 +66,15 @@ install_engine() {
     fi
 }
 
+# The one beside Debian's engine, which builds by itself, before another one that wants a plug-in for that.
+print_client() {
+    if [[ -x /usr/bin/docker ]]; then
+        echo /usr/bin/docker
+    else
+        command -v docker || die "there is no docker"
+    fi
+}
+
 # The pid of the engine of directory $1, if it runs. A number may have been given to another process: it has to name this directory.
 running_pid() {
     local pid
@@ -122,6 +132,10 @@ install)
     install_engine
     ensure_root
     printf '%s\n' "$root/bin/docker-compose"
+    ;;
+client)
+    (($# == 1)) || usage
+    print_client
     ;;
 start)
     (($# == 2)) || usage
