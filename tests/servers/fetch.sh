@@ -1,4 +1,4 @@
-# What the scripts fetch into the cache, each once and whole: jars by Maven, and environments of Python.
+# What the scripts fetch into the cache, each once and whole: jars by Maven, environments of Python, and packages of npm.
 #
 # Sourced behind process.sh; `scratch` is the caller's, whose exit trap removes it.
 # shellcheck shell=bash disable=SC2154 # set by who sources it
@@ -62,4 +62,24 @@ make_environment() {
         die "the environment in $environment could not be made (Debian wants the package python3-venv)"
     fi
     printf '%s' "${PACKAGES[*]}" >"$environment/.whole"
+}
+
+# Make the directory $1 with the npm packages behind it in its node_modules, unless it is there; the versions belong into its name.
+npm_packages() {
+    ensure "$1" fetch_npm_packages "$@"
+}
+
+fetch_npm_packages() {
+    local target=$1
+    shift
+    command -v npm >/dev/null || die "npm is not there: install Node 18 or newer"
+    rm -rf -- "$target".new.*
+    scratch=$(mktemp -d "$target.new.XXXXXX")
+    printf '{"type":"module","private":true}\n' >"$scratch/package.json"
+    if ! (cd -- "$scratch" && npm install --no-audit --no-fund --silent "$@") </dev/null >"$target.log" 2>&1; then
+        tail -n 20 -- "$target.log" >&2
+        die "the packages $* could not be fetched"
+    fi
+    mv -T -- "$scratch" "$target"
+    scratch=
 }

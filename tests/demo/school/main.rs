@@ -47,6 +47,9 @@ enum Command {
         /// 1: about a million rows.
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
+        /// Leave a school alone that was filled by such a call before.
+        #[arg(long)]
+        once: bool,
     },
     /// Insert, update and delete until SIGTERM or SIGINT.
     Load {
@@ -78,7 +81,8 @@ async fn main() -> Result<(), Fault> {
     let arguments = Arguments::parse();
     let opts = OptsBuilder::from_opts(Opts::from_url(&arguments.url)?).prefer_socket(false).into();
     match arguments.command {
-        Command::Seed { scale } => fill(&opts, arguments.seed, scale).await,
+        Command::Seed { scale, once: false } => fill(&opts, arguments.seed, scale).await,
+        Command::Seed { scale, once: true } => fill_once(&opts, arguments.seed, scale).await,
         Command::Load { rate, seconds } => live(&opts, arguments.seed, rate, seconds).await,
         Command::Report { file, into } => report(&opts, &file, &into).await,
         Command::Dump { into } => dump_all(&opts, &into).await,
@@ -95,6 +99,22 @@ async fn fill(opts: &Opts, seed: u64, scale: f64) -> Result<(), Fault> {
     let rows = seed::seed(opts, seed, scale).await?;
     println!("{rows} rows in {} tables, in {:.1} s", TABLES.len(), started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// What says that a school is whole: the comment of a table. One that was left half filled is made anew.
+const FILLED: &str = "filled";
+
+async fn fill_once(opts: &Opts, seed: u64, scale: f64) -> Result<(), Fault> {
+    let mut connection = Conn::new(opts.clone()).await?;
+    let asked = "SELECT table_comment FROM information_schema.tables WHERE table_schema = ? AND table_name = 'renewals'";
+    let comment: Option<String> = connection.exec_first(asked, (DATABASE,)).await?;
+    if comment.as_deref() == Some(FILLED) {
+        println!("the school is there");
+    } else {
+        fill(opts, seed, scale).await?;
+        connection.query_drop(format!("ALTER TABLE {DATABASE}.renewals COMMENT = '{FILLED}'")).await?;
+    }
+    Ok(connection.disconnect().await?)
 }
 
 async fn live(opts: &Opts, seed: u64, rate: u64, seconds: Option<u64>) -> Result<(), Fault> {
