@@ -211,7 +211,7 @@ async fn a_long_log_is_read_from_its_newest_checkpoint() {
 
 #[tokio::test]
 async fn a_record_that_is_missing_or_unreadable_is_an_error_of_the_log() {
-    for broken in [None, Some(&b"{\"v\":1"[..]), Some(b"{\"v\":9}")] {
+    for broken in [None, Some(&b"{\"v\":1"[..]), Some(b"{\"v\":1}")] {
         let house = House::new();
         let mut ledger = house.take_over(1, 1).await.unwrap();
         adopt(&mut ledger).await.unwrap();
