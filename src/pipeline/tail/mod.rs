@@ -204,8 +204,9 @@ impl Tail {
                 self.source_time_us = self.source_time_us.max(transaction.committed_us);
                 self.transaction(transaction, cancel).await?;
                 self.flush_by(Instant::now() + self.settings.flush_after);
-                self.held.set(self.buffered_bytes() as u64);
-                if self.buffered_bytes() >= self.settings.batch_bytes {
+                let buffered = self.buffered_bytes();
+                self.held.set(buffered as u64);
+                if buffered >= self.settings.batch_bytes {
                     self.flush(cancel).await?;
                 }
             }
