@@ -8,7 +8,7 @@ fn at(path: &str) -> PathBuf {
 }
 
 fn text(path: &str) -> String {
-    std::fs::read_to_string(at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(at(path)).expect(path)
 }
 
 /// The names that the documentation lists: the first cell of each row of its tables. A test holds them against a daemon's.
