@@ -27,7 +27,7 @@ pub(crate) const SEGMENTS: usize = 16;
 /// Tellers at the same time.
 const TELLERS: u64 = 3;
 /// Committed states that are read.
-const STATES: usize = 100;
+const STATES: usize = 60;
 /// How long reading them may take.
 const LIMIT: Duration = Duration::from_secs(180);
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::scene::{LOOK_INTERVAL, Scene, Status};
 
 /// How long any state may take to come.
-const STATE_LIMIT: Duration = Duration::from_secs(120);
+const STATE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long SIGTERM may take: ten seconds by contract, and some for a busy machine.
 const STOP_LIMIT: Duration = Duration::from_secs(20);

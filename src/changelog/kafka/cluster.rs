@@ -80,6 +80,12 @@ impl Cluster {
         bounds(&self.client, topic, partition)
     }
 
+    /// The same by the way that is taken when both look the same.
+    #[cfg(test)]
+    pub(super) fn bounds_one_by_one(&self, topic: &str) -> std::result::Result<(i64, i64), KafkaError> {
+        one_by_one(&self.client, topic, 0)
+    }
+
     /// Shows how far a reader of these topics is, for dashboards. Nobody waits for it and nobody reads it back.
     pub(super) fn show_offsets(&self, topic: &str, offsets: &[LogOffset]) {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
@@ -98,11 +104,19 @@ impl Cluster {
 }
 
 /// Where a partition begins and ends, asked by a client that reads what is committed. A leader that is just moving is waited for.
+///
+/// Both together are two requests, and librdkafka takes their answers as they come: of a broker that was just away one may answer twice, or
+/// with nothing, and stands for both then (2.12, rd_kafka_query_watermark_offsets). A table with all its records in the topic was parked for
+/// that. So two that are the same are asked for again, one at a time.
 pub(super) fn bounds(client: &BaseConsumer<Voice>, topic: &str, partition: u32) -> Result<Bounds> {
     let number = i32::try_from(partition).unwrap_or(i32::MAX);
     let begun = Instant::now();
     loop {
-        let error = match client.fetch_watermarks(topic, number, ASK_LIMIT) {
+        let both = match client.fetch_watermarks(topic, number, ASK_LIMIT) {
+            Ok((first, end)) if first == end => one_by_one(client, topic, number),
+            both => both,
+        };
+        let error = match both {
             Ok((first, end)) => return Ok(Bounds { first: offset(first), end: offset(end) }),
             Err(error) => error,
         };
@@ -115,6 +129,24 @@ pub(super) fn bounds(client: &BaseConsumer<Voice>, topic: &str, partition: u32) 
         }
         std::thread::sleep(AGAIN);
     }
+}
+
+/// The same, each by a request that has an answer of its own.
+fn one_by_one(client: &BaseConsumer<Voice>, topic: &str, partition: i32) -> std::result::Result<(i64, i64), KafkaError> {
+    let ask = |place: Offset| {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(topic, partition, place)?;
+        let found = client.offsets_for_times(list, ASK_LIMIT)?;
+        let found = found.find_partition(topic, partition);
+        let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable);
+        let found = found.ok_or_else(|| unknown.clone())?;
+        found.error()?;
+        match found.offset() {
+            Offset::Offset(offset) => Ok(offset),
+            _ => Err(unknown),
+        }
+    };
+    Ok((ask(Offset::Beginning)?, ask(Offset::End)?))
 }
 
 /// Whether the brokers know the partition, whatever one of them has not heard yet.

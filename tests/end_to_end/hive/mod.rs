@@ -24,11 +24,14 @@ use spark::Spark;
 
 /// Rows that every table starts with.
 const ROWS: usize = 300;
-/// Reads, by DuckDB and by Spark, while commits, splits and a rebuild go on.
-const READS: usize = 400;
-const SPARK_READS: usize = 40;
-/// How long they may take.
-const LIMIT: Duration = Duration::from_secs(240);
+/// How often a bank is read while commits, splits and a rebuild go on.
+#[derive(Debug, Clone, Copy)]
+struct Reads {
+    duckdb: usize,
+    spark: usize,
+    /// How long they may take.
+    limit: Duration,
+}
 
 /// Of a table that is not there.
 static NOTHING: Value = Value::Null;
@@ -169,6 +172,16 @@ fn bank_scene(server: &Server, metastore: &MetastoreServer) -> Scene {
 /// Every transfer touches two segments: a read that is torn shows another sum.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_reader_of_the_metastore_sees_another_sum_while_commits_and_a_rebuild_go_on() {
+    every_sum_is_right(Reads { duckdb: 160, spark: 16, limit: Duration::from_secs(300) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: thousands of reads"]
+async fn no_reader_of_thousands_sees_another_sum() {
+    every_sum_is_right(Reads { duckdb: 3000, spark: 200, limit: Duration::from_secs(3600) }).await;
+}
+
+async fn every_sum_is_right(wanted: Reads) {
     let metastore = tokio::task::block_in_place(|| MetastoreServer::start(Version::Four));
     let server = &Server::start(&[]).await;
     bank::prepare(server).await;
@@ -184,7 +197,7 @@ async fn no_reader_of_the_metastore_sees_another_sum_while_commits_and_a_rebuild
         let expected = expected.clone();
         move || {
             let mut failed = 0;
-            for _ in 0..SPARK_READS {
+            for _ in 0..wanted.spark {
                 match spark.try_query("SELECT CAST(sum(balance) AS BIGINT), count(*) FROM ods_bank.accounts") {
                     Ok(read) => assert_eq!(json!(read), expected, "Spark saw money that was not there"),
                     Err(error) => {
@@ -197,12 +210,12 @@ async fn no_reader_of_the_metastore_sees_another_sum_while_commits_and_a_rebuild
         }
     });
     let (mut reader, mut seen, mut generations) = (Reader::start(), BTreeSet::new(), BTreeSet::new());
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + wanted.limit;
     let mut reads = 0;
-    while reads < READS || generations.len() < 2 || !by_spark.is_finished() {
+    while reads < wanted.duckdb || generations.len() < 2 || !by_spark.is_finished() {
         assert!(daemon.runs(), "the daemon ended");
-        assert!(Instant::now() < deadline, "{reads} reads of {} states within {LIMIT:?}", seen.len());
-        if reads == READS / 4 {
+        assert!(Instant::now() < deadline, "{reads} reads of {} states within {:?}", seen.len(), wanted.limit);
+        if reads == wanted.duckdb / 4 {
             scene.good(&["rebuild", &table]);
         }
         let files = shown.files(&name).await;
@@ -219,8 +232,8 @@ async fn no_reader_of_the_metastore_sees_another_sum_while_commits_and_a_rebuild
         seen.len(),
         shown.half_changed()
     );
-    assert!(failed * 2 < SPARK_READS && shown.half_changed() * 2 < reads as u64, "readers fail too often");
-    assert!(seen.len() > 20, "{reads} reads saw {} states only", seen.len());
+    assert!(failed * 2 < wanted.spark && shown.half_changed() * 2 < reads as u64, "readers fail too often");
+    assert!(seen.len() > 10, "{reads} reads saw {} states only", seen.len());
     tellers.stop().await;
     daemon.stop();
     scene.catch_up();

@@ -207,6 +207,20 @@ async fn a_topic_that_is_deleted_or_made_anew_is_loud() {
 }
 
 #[tokio::test]
+async fn bounds_that_are_asked_for_one_by_one_are_the_right_ones() {
+    let (log, topic) = log_with(|settings| settings).await;
+    let asked = |topic: String| log.cluster.ask(move |cluster| Ok(cluster.bounds_one_by_one(&topic)));
+    assert_eq!(asked(topic.clone()).await.unwrap(), Ok((0, 0)));
+    log.append(vec![Feed::new(&topic, 0).batch(1, 10, 20)]).await.unwrap();
+    assert_eq!(asked(topic.clone()).await.unwrap(), Ok((0, 10)));
+    let mut below = rdkafka::TopicPartitionList::new();
+    below.add_partition_offset(&topic, 0, rdkafka::Offset::End).unwrap();
+    log.topics.admin().unwrap().delete_records(&below, &AdminOptions::new()).await.unwrap();
+    assert_eq!(asked(topic.clone()).await.unwrap(), Ok((10, 10)));
+    assert_eq!(log.cluster.ask(move |cluster| cluster.bounds(&topic, 0)).await.unwrap().first, LogOffset(10));
+}
+
+#[tokio::test]
 async fn what_retention_has_eaten_is_lost_and_says_where_it_begins() {
     let (log, topic) = log_with(|settings| settings).await;
     let mut feed = Feed::new(&topic, 0);
