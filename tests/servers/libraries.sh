@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# What librdkafka, which binlake is built with, needs of the machine: a C compiler, make, pkg-config, and the headers of zlib and OpenSSL.
+# What librdkafka, which binlake is built with, needs of the machine: C and C++ compilers, make, pkg-config, and the headers of zlib and OpenSSL.
 #
 #   libraries.sh         install what is missing with apt-get, if there is one and this is root; else say what to install
 #
 # Nothing is done where all is there.
 set -euo pipefail
 
-readonly PACKAGES=(gcc libc6-dev make pkg-config zlib1g-dev libssl-dev)
+readonly PACKAGES=(gcc g++ libc6-dev make pkg-config zlib1g-dev libssl-dev)
 
 say() { printf 'libraries.sh: %s\n' "$*" >&2; }
 
 is_there() {
-    command -v cc >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
+    command -v cc >/dev/null && command -v c++ >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null &&
         pkg-config --exists zlib && pkg-config --exists openssl
 }
 
@@ -21,7 +21,7 @@ if (($# > 0)); then
 fi
 if is_there; then exit 0; fi
 if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
-    say "to build binlake, install a C compiler, make, pkg-config, and the headers of zlib and OpenSSL"
+    say "to build binlake, install C and C++ compilers, make, pkg-config, and the headers of zlib and OpenSSL"
     say "on Debian or Ubuntu: sudo apt-get install ${PACKAGES[*]}"
     exit 1
 fi
