@@ -3,7 +3,7 @@
 //! Within one epoch positions are totally ordered by *number*: binlog file `.999999` comes before `.1000000`. GTID sets are only
 //! partially ordered and therefore live elsewhere ([`super::GtidSet`]) and have no `<`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,14 @@ pub struct ParsePositionError {
 
 impl fmt::Display for BinlogPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.epoch, self.file, self.offset)
+        // By itoa: each record on its way to Kafka has two of them written, and formatting shows in a profile.
+        let mut digits = itoa::Buffer::new();
+        f.write_str(digits.format(self.epoch))?;
+        for number in [self.file, self.offset] {
+            f.write_char(':')?;
+            f.write_str(digits.format(number))?;
+        }
+        Ok(())
     }
 }
 
@@ -140,7 +147,7 @@ impl FromStr for BinlogPosition {
     }
 }
 
-/// Takes `epoch:file:offset`. A record from Kafka carries two such texts: splitting them by searching cost as much as parsing its row.
+/// Takes `epoch:file:offset`. A record from Kafka carries two such texts, and splitting them by searching shows in a profile.
 fn take_transaction(rest: &mut &[u8]) -> Option<BinlogPosition> {
     let epoch = u32::try_from(take_number(rest)?).ok()?;
     take_sign(rest, b':')?;
@@ -193,7 +200,9 @@ impl FromStr for Cut {
 
 impl fmt::Display for ChangePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.transaction, self.ordinal)
+        self.transaction.fmt(f)?;
+        f.write_char('/')?;
+        f.write_str(itoa::Buffer::new().format(self.ordinal))
     }
 }
 
