@@ -16,8 +16,8 @@ use crate::lake::datafile::{FILE_NAME, FileEntry, FileUpload};
 use crate::lake::log::record::{RecordKind, RowCounts};
 use crate::lake::{ChangeSink, ChunkFile, CommitPoint, Committed, Maintenance, Result, TableWriter, Written};
 
-/// Days whose files grow at the same time: each holds a part of an upload.
-const DAYS_GROWING: usize = 4;
+/// Days whose files grow at the same time, those around a midnight: each holds a part of an upload, which no limit counts.
+const DAYS_GROWING: usize = 2;
 
 /// See the module.
 pub(crate) struct ChangelogWriter {

@@ -310,8 +310,9 @@ impl Flush {
         if let Some(numbers) = self.board.numbers() {
             numbers.acknowledged(self.records);
             for topic in &self.topics {
+                let table = topic.table.to_string();
                 for (operation, changes) in Operation::ALL.iter().zip(topic.changes).filter(|(_, changes)| *changes > 0) {
-                    numbers.rows_in(&topic.table.to_string(), operation.word(), changes);
+                    numbers.rows_in(&table, operation.word(), changes);
                 }
             }
         }
