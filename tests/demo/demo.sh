@@ -32,6 +32,7 @@ server_started=
 broker_started=
 metastore_started=
 metastore=
+spark=()
 changelog='{kind: local, dir: state/changelog}'
 school_made=
 load=
@@ -83,19 +84,28 @@ trap 'loud=; exit 143' TERM HUP
 # A port that nobody listens on now.
 free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
+# Start a server on a port that nobody listens on, which goes into `port`: `on_a_port WHAT COMMAND…`, and the port behind it.
+on_a_port() {
+    local what=$1
+    shift
+    for _ in 1 2 3; do
+        # Below the ports that connections get; Kafka wants the next one, too.
+        port=$((10000 + $(free_port) % 20000))
+        if "$@" "$port"; then return; fi
+    done
+    die "$what did not start"
+}
+start_mysql() { "$servers/mysql.sh" start "$work/mysql" "$1" --binlog-expire-logs-seconds=86400; }
+
 start_server() {
-    local try port
+    local port
     if ! command -v apt-get >/dev/null && [[ -z ${BINLAKE_MYSQLD:-} ]]; then
         BINLAKE_MYSQLD=$(command -v mysqld) ||
             die "there is neither apt-get nor a mysqld on the PATH: set DEMO_MYSQL_URL, or install MySQL 8.0 or newer"
         export BINLAKE_MYSQLD
     fi
     server_started=1
-    for try in 1 2 3; do
-        port=$(free_port)
-        if "$servers/mysql.sh" start "$work/mysql" "$port" --binlog-expire-logs-seconds=86400; then break; fi
-        ((try < 3)) || die "MySQL did not start"
-    done
+    on_a_port MySQL start_mysql
     SCHOOL_URL=mysql://root@127.0.0.1:$port
     client=$("$servers/mysql.sh" install)/bin/mysql
     SCHOOL_PASSWORD=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
@@ -112,26 +122,17 @@ SQL
 
 # A Kafka broker, and the `changelog` section of the configuration that uses it.
 start_broker() {
-    local try port
+    local port
     broker_started=1
-    for try in 1 2 3; do
-        # Below the ports that connections get: it wants two in a row.
-        port=$((10000 + $(free_port) % 20000))
-        if "$servers/kafka.sh" start "$work/kafka" 1 "$port"; then break; fi
-        ((try < 3)) || die "Kafka did not start"
-    done
+    on_a_port Kafka "$servers/kafka.sh" start "$work/kafka" 1
     changelog="{kind: kafka, brokers: ['127.0.0.1:$port'], replication: 1}"
 }
 
 # A Hive Metastore, and the line of the configuration that names it.
 start_metastore() {
-    local try port
+    local port
     metastore_started=1
-    for try in 1 2 3; do
-        port=$(free_port)
-        if "$servers/metastore.sh" start "$work/metastore" 4.1.0 "$port"; then break; fi
-        ((try < 3)) || die "the metastore did not start"
-    done
+    on_a_port "the metastore" "$servers/metastore.sh" start "$work/metastore" 4.1.0
     metastore=thrift://127.0.0.1:$port
 }
 
@@ -179,7 +180,6 @@ YAML
 command -v cargo >/dev/null || die "cargo is not there: install Rust 1.95 or newer"
 say "making ready: a Python with DuckDB, a MySQL server, a release build"
 "$servers/libraries.sh"
-spark=()
 if [[ -n ${DEMO_KAFKA:-} ]]; then "$servers/kafka.sh" install >/dev/null; fi
 python=$("$servers/python.sh")
 if [[ -n ${DEMO_HIVE:-} ]]; then

@@ -30,18 +30,7 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$here/process.sh"
 # shellcheck source=tests/servers/debian.sh
 source "$here/debian.sh"
-# What the exit trap undoes beside `scratch`: an engine that did not come up.
-starting=
-clean_up() {
-    if [[ -n $starting ]]; then
-        kill -TERM "$starting" 2>/dev/null || true
-        wait "$starting" 2>/dev/null || true
-    fi
-    [[ -z $scratch ]] || rm -rf -- "$scratch"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+undo_at_the_end TERM
 
 set_cache
 home=$cache/docker
@@ -75,14 +64,8 @@ print_client() {
     fi
 }
 
-# The pid of the engine of directory $1, if it runs. A number may have been given to another process: it has to name this directory.
-running_pid() {
-    local pid
-    pid=$(cat -- "$1/pid" 2>/dev/null) || return 1
-    [[ $pid =~ ^[0-9]+$ ]] || return 1
-    grep -zqxF -e "unix://$1/docker.sock" "/proc/$pid/cmdline" 2>/dev/null || return 1
-    printf '%s\n' "$pid"
-}
+# The pid of the engine of directory $1, if it runs.
+running_pid() { pid_with "$1" "unix://$1/docker.sock"; }
 
 start() {
     local dir pid deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))

@@ -142,15 +142,8 @@ format() {
     mv -T -- "$node/data.new" "$node/data"
 }
 
-# The pid of the node of directory $1, if it runs. A pid is only believed when the process has this directory in its arguments: it may
-# have been given to another one since.
-running_pid() {
-    local pid
-    pid=$(cat -- "$1/pid" 2>/dev/null) || return 1
-    [[ $pid =~ ^[0-9]+$ ]] || return 1
-    grep -zqxF -e "-Dbinlake.node=$1" "/proc/$pid/cmdline" 2>/dev/null || return 1
-    printf '%s\n' "$pid"
-}
+# The pid of the node of directory $1, if it runs.
+running_pid() { pid_with "$1" "-Dbinlake.node=$1"; }
 
 # Start the node of directory $1; it is not up yet.
 launch() {

@@ -25,19 +25,7 @@ source "$here/process.sh"
 source "$here/fetch.sh"
 java=${BINLAKE_JAVA:-java}
 
-# What the exit trap undoes: a directory half made, a server that did not come up.
-scratch=
-starting=
-clean_up() {
-    if [[ -n $starting ]]; then
-        kill -KILL "$starting" 2>/dev/null || true
-        wait "$starting" 2>/dev/null || true
-    fi
-    [[ -z $scratch ]] || rm -rf -- "$scratch"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+undo_at_the_end KILL
 
 # ---- install ---------------------------------------------------------------------------------------
 
@@ -101,15 +89,8 @@ jvm_options() {
         -Dderby.system.durability=test -Dhive.async.log.enabled=false
 }
 
-# The pid of the server of directory $1, if it runs. A pid is only believed when the process has this directory in its arguments: it may
-# have been given to another one since.
-running_pid() {
-    local pid
-    pid=$(cat -- "$1/pid" 2>/dev/null) || return 1
-    [[ $pid =~ ^[0-9]+$ ]] || return 1
-    grep -zqxF -e "-Dbinlake.metastore=$1" "/proc/$pid/cmdline" 2>/dev/null || return 1
-    printf '%s\n' "$pid"
-}
+# The pid of the server of directory $1, if it runs.
+running_pid() { pid_with "$1" "-Dbinlake.metastore=$1"; }
 
 # Whether somebody listens on port $1.
 listens() {

@@ -41,6 +41,34 @@ wait_gone() {
     done
 }
 
+# The pid of the process of directory $1, if it runs. It is only believed when the process has the argument $2, which names the directory: the
+# number may have been given to another one since.
+pid_with() {
+    local pid
+    pid=$(cat -- "$1/pid" 2>/dev/null) || return 1
+    [[ $pid =~ ^[0-9]+$ ]] || return 1
+    grep -zqxF -e "$2" "/proc/$pid/cmdline" 2>/dev/null || return 1
+    printf '%s\n' "$pid"
+}
+
+# When this script ends, however it does: end the process `starting`, which did not come up, by signal $1, and remove the directory `scratch`.
+undo_at_the_end() {
+    starting=''
+    scratch=''
+    # shellcheck disable=SC2064 # the signal of now
+    trap "undo $1" EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+undo() {
+    if [[ -n $starting ]]; then
+        kill -"$1" "$starting" 2>/dev/null || true
+        wait "$starting" 2>/dev/null || true
+    fi
+    [[ -z $scratch ]] || rm -rf -- "$scratch"
+}
+
 # Close every file above standard error, but for the one bash reads this script from.
 close_files() {
     local path fd
