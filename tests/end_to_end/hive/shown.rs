@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use binlake::lake::LakeName;
 use binlake::lake::metastore::{Address, Metastore, Table, ThriftMetastore};
 
 use crate::metastore::Server;
+
+/// How long a metastore may go on showing nothing whole.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A client of a metastore.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ impl Shown {
         if table.partitioned_by.is_empty() {
             return listed(&table.location);
         }
+        let deadline = Instant::now() + WHOLE_WITHIN;
         loop {
             // In one call: so the engines that see a swap at once do it.
             if let Ok(partitions) = self.metastore.partitions(name).await
@@ -51,6 +56,7 @@ impl Shown {
                 return partitions.iter().flat_map(|partition| listed(&partition.location)).collect();
             }
             self.half_changed.fetch_add(1, Ordering::Relaxed);
+            assert!(Instant::now() < deadline, "the metastore shows no whole list of {name} within {WHOLE_WITHIN:?}");
         }
     }
 }
