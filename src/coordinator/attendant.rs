@@ -194,9 +194,7 @@ impl Attendant {
         }
         match error.remedy() {
             Remedy::Retry => {
-                if let Some(numbers) = self.plan.board.numbers() {
-                    numbers.restarted("table");
-                }
+                self.count("retry");
                 let (reason, remedy) = describe(&error);
                 tracing::warn!(table = %self.key, reason = logged(&error), remedy, wait_ms = wait.as_millis() as u64, "will be tried again");
                 let trouble = Parked { reason, remedy, resumable: true, at_ms: self.plan.rooms.clock.now_ms() };
@@ -228,12 +226,20 @@ impl Attendant {
     }
 
     async fn park(&self, error: &Error, remedy: String) -> Result<()> {
+        self.count("park");
         let (reason, _) = describe(error);
         tracing::error!(table = %self.key, reason = logged(error), remedy, phase = "parked", "phase");
         let at_ms = self.plan.rooms.clock.now_ms();
         let state = self.ledger.park(&self.key, Parked { reason, remedy, resumable: true, at_ms }).await?;
         self.ledger.works(&self.key).await?;
         targets::set_active(&self.plan.rooms, &state, false).await
+    }
+
+    /// Counts a failure by what is done about it.
+    fn count(&self, remedy: &str) {
+        if let Some(numbers) = self.plan.board.numbers() {
+            numbers.failed("table", remedy);
+        }
     }
 
     /// A newer generation is what readers see.

@@ -113,7 +113,7 @@ async fn supervise(
             Remedy::Retry => false,
         };
         if let Some(numbers) = plan.board.numbers() {
-            numbers.restarted("source");
+            numbers.failed("source", if matches!(error.remedy(), Remedy::Retry) { "retry" } else { "stop" });
         }
         if let Err(unnoted) = note(plan, ledger, &error).await {
             match unnoted.remedy() {

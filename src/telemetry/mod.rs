@@ -60,7 +60,7 @@ families! {
         taken_bytes: IntCounterVec(TABLE) = "binlake_commit_taken_bytes_total", "Bytes of records that commits have taken from the change log.";
         write_amplification: GaugeVec(TABLE) = "binlake_write_amplification", "Bytes of data files written for each byte of records taken, since the start.";
         cleaned_files: IntCounterVec(TABLE) = "binlake_cleaned_files_total", "Files that nobody needs any more and that were removed.";
-        restarts: IntCounterVec(&["source", "worker"]) = "binlake_restarts_total", "Failures after which a worker is started again; worker is source or table.";
+        restarts: IntCounterVec(&["source", "worker", "remedy"]) = "binlake_restarts_total", "Failures of workers; worker is source or table; after remedy retry and stop it is started again, after park the table stands still.";
     }
 }
 
@@ -134,8 +134,8 @@ impl Metrics {
     /// What the workers of a source note.
     pub fn of(&self, source: &str) -> SourceNumbers {
         // A counter that is there from the start on shows its first failure.
-        for worker in ["source", "table"] {
-            self.noted.restarts.with_label_values(&[source, worker]);
+        for (worker, remedy) in [("source", "retry"), ("source", "stop"), ("table", "retry"), ("table", "park")] {
+            self.noted.restarts.with_label_values(&[source, worker, remedy]);
         }
         SourceNumbers { source: source.to_owned(), noted: Arc::clone(&self.noted), commit_seconds: self.commit_seconds.clone() }
     }
@@ -227,9 +227,9 @@ impl SourceNumbers {
         self.noted.cleaned_files.with_label_values(&[self.source.as_str(), table]).inc_by(files);
     }
 
-    /// A worker has failed, and is started again.
-    pub fn restarted(&self, worker: &str) {
-        self.noted.restarts.with_label_values(&[self.source.as_str(), worker]).inc();
+    /// A worker has failed: `retry` and `stop` start it again, `park` does not.
+    pub fn failed(&self, worker: &str, remedy: &str) {
+        self.noted.restarts.with_label_values(&[self.source.as_str(), worker, remedy]).inc();
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
         numbers.rows_in("shop.orders", "update", 3);
         numbers.acknowledged(4);
         numbers.published(2);
-        numbers.restarted("table");
+        numbers.failed("table", "park");
         numbers.cleaned("shop.orders", 9);
         metrics.seen.up.with_label_values(&["shop"]).set(1);
         let text = metrics.text().unwrap();
@@ -262,8 +262,8 @@ mod tests {
             "binlake_rows_in_total{op=\"update\",source=\"shop\",table=\"shop.orders\"} 3",
             "binlake_acknowledged_records_total{source=\"shop\"} 4",
             "binlake_published_records_total{source=\"shop\"} 2",
-            "binlake_restarts_total{source=\"shop\",worker=\"table\"} 1",
-            "binlake_restarts_total{source=\"shop\",worker=\"source\"} 0",
+            "binlake_restarts_total{remedy=\"park\",source=\"shop\",worker=\"table\"} 1",
+            "binlake_restarts_total{remedy=\"retry\",source=\"shop\",worker=\"source\"} 0",
             "binlake_cleaned_files_total{source=\"shop\",table=\"shop.orders\"} 9",
             "binlake_source_up{source=\"shop\"} 1",
         ] {

@@ -178,7 +178,8 @@ async fn the_numbers_are_true_and_are_those_of_the_documentation() {
     proxy.cut();
     let down = wait_for(&at, "a server that is down", |text| {
         value(text, &of_source("binlake_source_up")) == Some(0.0)
-            && value(text, &format!("binlake_restarts_total{{source=\"{source}\",worker=\"source\"}}")) > Some(0.0)
+            && value(text, &format!("binlake_restarts_total{{remedy=\"retry\",source=\"{source}\",worker=\"source\"}}"))
+                > Some(0.0)
     });
     assert!(value(&down, &of_source("binlake_lag_seconds")) > Some(0.0), "{down}");
     assert_eq!(asked(&at, "GET", "/readyz").0, 200, "a source that is away takes nothing down");

@@ -54,7 +54,7 @@ async fn lines_are_json_say_of_whom_and_hold_no_values() {
     proxy.set(Weather::Refusing);
     proxy.cut();
     let served = lines(&scene).into_iter().find(|line| says(line, "served over HTTP")).unwrap();
-    let series = format!("binlake_restarts_total{{source=\"{}\",worker=\"source\"}}", scene.yaml.name);
+    let series = format!("binlake_restarts_total{{remedy=\"retry\",source=\"{}\",worker=\"source\"}}", scene.yaml.name);
     wait("tries", &|_| value(&numbers(served["address"].as_str().unwrap()), &series) >= Some(5.0));
     daemon.kill().unwrap();
     daemon.wait().unwrap();
