@@ -13,12 +13,21 @@ struct Appending {
 }
 
 impl Appending {
-    /// Appends until it is told to stop. No fault of the brokers' fails an append.
+    /// Appends until it is told to stop. No fault of the brokers' fails an append, but for a mark of a commit that they lose: then it
+    /// goes on behind what is there, as the tailer does.
     async fn run(self: Arc<Self>, log: Arc<KafkaLog>, topic: String) -> Vec<AppendBatch> {
         let (mut feed, mut acknowledged, mut end) = (Feed::new(&topic, 0), Vec::new(), LogOffset(0));
         while !self.stop.load(Ordering::Acquire) {
             let batch = feed.batch(1, 200, 100);
-            let done = log.append(vec![batch.clone()]).await.unwrap_or_else(|error| panic!("appending goes on: {error}"));
+            let done = loop {
+                match log.append(vec![batch.clone()]).await {
+                    Ok(done) => break done,
+                    Err(error) if error.to_string().contains("do not show what was committed") => {
+                        log.open_topic(&topic, Term(1)).await.unwrap();
+                    }
+                    Err(error) => panic!("appending goes on: {error}"),
+                }
+            };
             assert!(done[0].ends[0] > Some(end), "{done:?} behind {end}");
             end = done[0].ends[0].unwrap();
             acknowledged.push(batch);
@@ -30,7 +39,7 @@ impl Appending {
 
     /// Waits until so many more are done.
     async fn more(&self, appends: usize) {
-        let (goal, deadline) = (self.done.load(Ordering::Acquire) + appends, Instant::now() + Duration::from_secs(60));
+        let (goal, deadline) = (self.done.load(Ordering::Acquire) + appends, Instant::now() + Duration::from_secs(120));
         while self.done.load(Ordering::Acquire) < goal {
             assert!(Instant::now() < deadline, "nothing is acknowledged");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -47,25 +56,48 @@ async fn survives(log: KafkaLog, topic: &str, faults: impl AsyncFnOnce(&KafkaLog
     appending.more(20).await;
     appending.stop.store(true, Ordering::Release);
     let acknowledged = running.await.unwrap();
-    let read = all(&log, topic, 0).await.unwrap();
-    assert_eq!(read.len(), acknowledged.len() * 200);
-    assert!(positions(&read) == positions_of(&acknowledged), "what was acknowledged is there, once and in order");
+    let mut read = positions(&all(&log, topic, 0).await.unwrap());
+    let sent_again = read.len() - acknowledged.len() * 200;
+    assert!(sent_again.is_multiple_of(200) && (log.settings.transactions || sent_again == 0), "{sent_again} repeated");
+    // A reader leaves out what it has.
+    let mut last = None;
+    read.retain(|position| {
+        let before = last;
+        last = last.max(Some(*position));
+        before < last
+    });
+    assert!(read == positions_of(&acknowledged), "what was acknowledged is there, once and in order");
+}
+
+async fn a_single_broker_dies(transactions: bool, times: u64) {
+    let brokers = Brokers::start(1, &[]);
+    let log = KafkaLog::open(KafkaSettings { transactions, ..settings(&brokers) }).unwrap();
+    log.open_topic("t", Term(1)).await.unwrap();
+    survives(log, "t", async |_| {
+        for nth in 0..times {
+            tokio::task::block_in_place(|| {
+                brokers.kill(1);
+                std::thread::sleep(Duration::from_secs(1));
+                brokers.start_again(1);
+                std::thread::sleep(Duration::from_millis(500 * (nth % 5)));
+            });
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_broker_is_killed_and_comes_back() {
     for transactions in [false, true] {
-        let brokers = Brokers::start(1, &[]);
-        let log = KafkaLog::open(KafkaSettings { transactions, ..settings(&brokers) }).unwrap();
-        log.open_topic("t", Term(1)).await.unwrap();
-        survives(log, "t", async |_| {
-            tokio::task::block_in_place(|| {
-                brokers.kill(1);
-                std::thread::sleep(Duration::from_secs(1));
-                brokers.start_again(1);
-            });
-        })
-        .await;
+        a_single_broker_dies(transactions, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: some kills make the broker lose a commit's mark"]
+async fn a_single_broker_is_killed_again_and_again() {
+    for transactions in [false, true] {
+        a_single_broker_dies(transactions, 20).await;
     }
 }
 
