@@ -1,12 +1,14 @@
 //! The lake in a Hive Metastore: what Spark and DuckDB read at the places that it names, while all goes well and while it does not.
 
+mod hiveserver;
 mod shown;
 mod spark;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use binlake::lake::metastore::{EXTERNAL, Metastore, PURGE};
+use binlake::lake::LakeName;
+use binlake::lake::metastore::{EXTERNAL, Metastore, PURGE, Table};
 use binlake::trial::at;
 use serde_json::{Value, json};
 
