@@ -388,6 +388,7 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
             mode: table.options.mode.word().to_owned(),
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,
+            timestamps_int96: config.lake.timestamp_encoding == config::Timestamps::Int96,
             named: table.named,
             options: TableOptions {
                 exclude_columns: table.options.exclude_columns,

@@ -33,8 +33,8 @@ pub use resolve::{LakeNames, LakeTables, Resolution, ResolvedTable, clashes, res
 pub use secret::Secret;
 pub use settings::{
     Cascades, ChangelogConfig, Check, CommitConfig, Config, Datetime, KafkaConfig, LakeConfig, Layout, LocalConfig,
-    MetastoreAddress, Mode, Property, RetentionConfig, SnapshotConfig, SourceConfig, TableEntry, TableOptions, TlsConfig,
-    TlsMode, Word, ZeroDates,
+    MetastoreAddress, Mode, Property, RetentionConfig, SnapshotConfig, SourceConfig, TableEntry, TableOptions, Timestamps,
+    TlsConfig, TlsMode, Word, ZeroDates,
 };
 pub use substitute::{Environment, ProcessEnvironment};
 

@@ -98,7 +98,7 @@ impl fmt::Display for LakeConfig {
             Some(zone) => writeln!(f, "  datetime_zone: {}", quoted(zone))?,
             None => writeln!(f, "  # datetime_zone: UTC, on a server whose own zone is UTC")?,
         }
-        writeln!(f, "  datetime: {}\n  timestamp_encoding: int64", self.datetime)?;
+        writeln!(f, "  datetime: {}\n  timestamp_encoding: {}", self.datetime, self.timestamp_encoding)?;
         writeln!(f, "  zero_dates: {}\n  check: {}", self.zero_dates, self.check)
     }
 }

@@ -88,6 +88,15 @@ words! {
     }
 }
 words! {
+    /// How instants lie in a Parquet file.
+    Timestamps {
+        /// Eight bytes, for engines of today.
+        Int64 = "int64",
+        /// Twelve bytes, for Hive 2 and 3.1.
+        Int96 = "int96",
+    }
+}
+words! {
     /// What becomes of zero dates.
     ZeroDates {
         /// They are stored as NULL, and counted.
@@ -223,6 +232,8 @@ pub struct LakeConfig {
     pub datetime_zone: Option<String>,
     /// How DATETIME is stored.
     pub datetime: Datetime,
+    /// How instants are written.
+    pub timestamp_encoding: Timestamps,
     /// What becomes of zero dates.
     pub zero_dates: ZeroDates,
     /// What mirrors compare.

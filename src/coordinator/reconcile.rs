@@ -123,6 +123,7 @@ async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32)
         mode: table.mode.clone(),
         into: table.into.clone(),
         layout_single: table.layout_single,
+        timestamps_int96: table.timestamps_int96,
         topic: table.topic.clone(),
         schema: Arc::new(TableSchema {
             name: table.name.clone(),
@@ -175,6 +176,10 @@ async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &T
     if matches!(state.capture, CaptureState::Ended { .. }) && !parked {
         tracing::info!(table = %state.table, "listed again: its changes were not captured in between, so it is built anew");
         return insert_new(plan, ledger, table, state.generation + 1).await;
+    }
+    if table.timestamps_int96 != state.timestamps_int96 {
+        let remedy = format!("run `binlake rebuild {}`, or take the change back", state.table);
+        tracing::warn!(table = %state.table, remedy, "`lake.timestamp_encoding` was changed: its files stay as they are until it is built anew");
     }
     let now = settings_of(table, state);
     if state.listed && now.is_none() {

@@ -71,6 +71,15 @@ pub enum DatetimeEncoding {
     String,
 }
 
+/// How instants lie in a Parquet file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampEncoding {
+    /// INT64: microseconds since 1970-01-01 UTC.
+    Int64,
+    /// INT96: the nanosecond of a Julian day, in UTC. What Hive 2 and 3.1 read.
+    Int96,
+}
+
 /// What a mirror compares (promise 11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
@@ -161,6 +170,8 @@ pub struct TableSpec {
     pub schema: Arc<TableSchema>,
     /// How it is cut.
     pub layout: Layout,
+    /// How instants lie in all its files.
+    pub timestamp_encoding: TimestampEncoding,
     /// The source's name in the YAML, for the records.
     pub source: String,
 }

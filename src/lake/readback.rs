@@ -3,6 +3,7 @@
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::datafile::metadata_in_microseconds;
 use super::log::CommitLog;
 use super::{Error, LakeName, ObjectLake, Result};
 
@@ -36,7 +37,8 @@ impl ObjectLake {
 
 fn text_rows(bytes: bytes::Bytes, day: Option<&str>, rows: &mut Vec<TextRow>) -> parquet::errors::Result<()> {
     let options = FormatOptions::default();
-    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+    let metadata = metadata_in_microseconds(&bytes)?;
+    for batch in ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata).build()? {
         let batch = batch?;
         let schema = batch.schema();
         let formatters: std::result::Result<Vec<_>, _> =

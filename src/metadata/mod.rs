@@ -131,6 +131,9 @@ pub struct TableState {
     /// The mirror is one segment, whatever its size (`layout: single`).
     #[serde(default)]
     pub layout_single: bool,
+    /// Instants in its files are INT96 (`timestamp_encoding: int96`).
+    #[serde(default)]
+    pub timestamps_int96: bool,
     /// The topic its changes are in. A generation has its own capture, in the same topic or a new one.
     pub topic: String,
     /// The captured shape.

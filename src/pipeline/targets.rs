@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::change::{Cut, Failure, Remedy, TableName};
 use crate::changelog::Consumer;
-use crate::lake::{LakeName, Layout, TableKind, TableSpec};
+use crate::lake::{LakeName, Layout, TableKind, TableSpec, TimestampEncoding};
 use crate::metadata::{Parked, TableState};
 
 use super::{Error, Ledger, Result, Rooms, TableKey};
@@ -18,6 +18,10 @@ pub fn targets(state: &TableState) -> Vec<TableSpec> {
         generation: state.generation,
         schema: Arc::clone(&state.schema),
         layout: if state.layout_single { Layout::Single } else { Layout::Segments },
+        timestamp_encoding: match state.timestamps_int96 {
+            true => TimestampEncoding::Int96,
+            false => TimestampEncoding::Int64,
+        },
         source: state.source.clone(),
     };
     names(&state.mode, table).into_iter().map(|(table, kind)| spec(table, kind)).collect()

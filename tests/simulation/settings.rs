@@ -113,6 +113,7 @@ pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
         into: ("ods_shop".to_owned(), name.to_owned()),
         topic: format!("{topics}.shop.{name}"),
         layout_single: single,
+        timestamps_int96: false,
         named: true,
         options: TableOptions::default(),
     }

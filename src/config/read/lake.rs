@@ -6,7 +6,7 @@ use super::metastore::metastore;
 use super::stores;
 use crate::config::cursor::{Fields, Reader};
 use crate::config::problem::Place;
-use crate::config::settings::{Check, CommitConfig, Datetime, LakeConfig, RetentionConfig, Word, ZeroDates, default};
+use crate::config::settings::{Check, CommitConfig, Datetime, LakeConfig, RetentionConfig, Timestamps, Word, ZeroDates, default};
 use crate::config::tree::Node;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,7 +28,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
     };
     let datetime_zone = zone(reader, fields.take("datetime_zone"));
     let datetime = word(reader, fields.take("datetime"), Datetime::Instant);
-    timestamp_encoding(reader, fields.take("timestamp_encoding"));
+    let timestamp_encoding = word(reader, fields.take("timestamp_encoding"), Timestamps::Int64);
     let zero_dates = word(reader, fields.take("zero_dates"), ZeroDates::Null);
     let check = word(reader, fields.take("check"), Check::Rows);
     reader.finish(fields);
@@ -44,6 +44,7 @@ pub(super) fn lake(reader: &mut Reader<'_>, top: &mut Fields<'_>) -> Option<Lake
         retention: retention?,
         datetime_zone: datetime_zone?,
         datetime: datetime?,
+        timestamp_encoding: timestamp_encoding?,
         zero_dates: zero_dates?,
         check: check?,
     })
@@ -132,14 +133,5 @@ fn zone(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<Option<String>> 
             reader.error(&node.place, message, "give a name of the IANA database, e.g. UTC or Asia/Shanghai");
             None
         }
-    }
-}
-
-fn timestamp_encoding(reader: &mut Reader<'_>, node: Option<&Node>) {
-    let Some(node) = node else { return };
-    match reader.text(node).as_deref() {
-        None | Some("int64") => {}
-        Some("int96") => reader.error(&node.place, "int96 is not built yet in this version", "use `int64`"),
-        Some(_) => reader.error(&node.place, "this is no timestamp encoding", "use `int64`"),
     }
 }

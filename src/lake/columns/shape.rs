@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use jiff::tz::TimeZone;
 
 use crate::change::{Column, ColumnType, Generated};
-use crate::lake::{DatetimeEncoding, Error, Result, Settings, TableKind, TableSpec};
+use crate::lake::{DatetimeEncoding, Error, Result, Settings, TableKind, TableSpec, TimestampEncoding};
 
 /// The columns that stand before the table's own in a changelog table.
 const CHANGE_COLUMNS: [(&str, DataType); 6] = [
@@ -70,6 +70,7 @@ struct Inner {
     integer_leading: bool,
     zero_dates_park: bool,
     zone: Option<TimeZone>,
+    timestamp_encoding: TimestampEncoding,
 }
 
 impl Shape {
@@ -119,6 +120,7 @@ impl Shape {
             schema: Arc::new(Schema::new(fields)),
             schema_id: spec.schema.id(),
             zero_dates_park: settings.zero_dates_park,
+            timestamp_encoding: spec.timestamp_encoding,
             table,
             columns,
             key,
@@ -170,6 +172,11 @@ impl Shape {
         self.0.zero_dates_park
     }
 
+    /// How instants lie in files.
+    pub(crate) fn timestamp_encoding(&self) -> TimestampEncoding {
+        self.0.timestamp_encoding
+    }
+
     /// The zone DATETIME is read in; None for UTC.
     pub(crate) fn zone(&self) -> Option<&TimeZone> {
         self.0.zone.as_ref()
@@ -188,7 +195,7 @@ fn is_integer(kind: &ColumnType) -> bool {
     matches!(kind, ColumnType::Integer { .. } | ColumnType::Year)
 }
 
-/// An instant in microseconds, as Parquet's UTC-adjusted INT64.
+/// An instant in microseconds, UTC.
 pub(crate) fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }

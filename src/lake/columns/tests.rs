@@ -11,7 +11,7 @@ use super::*;
 use crate::change::{
     CellError, Charset, Column, ColumnType, Generated, Image, KeyKind, RowSink, SystemClock, TableName, TableSchema, Value,
 };
-use crate::lake::{Check, DatetimeEncoding, LakeName, Layout, Retention, Settings, TableKind, TableSpec};
+use crate::lake::{Check, DatetimeEncoding, LakeName, Layout, Retention, Settings, TableKind, TableSpec, TimestampEncoding};
 
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -51,7 +51,15 @@ pub(crate) fn spec(kind: TableKind, columns: &[(&str, ColumnType)]) -> TableSpec
         key_kind: KeyKind::Primary,
     };
     let name = LakeName { database: "ods_shop".to_owned(), table: "t".to_owned() };
-    TableSpec { name, kind, generation: 1, schema: Arc::new(schema), layout: Layout::Segments, source: "shop".to_owned() }
+    TableSpec {
+        name,
+        kind,
+        generation: 1,
+        schema: Arc::new(schema),
+        layout: Layout::Segments,
+        timestamp_encoding: TimestampEncoding::Int64,
+        source: "shop".to_owned(),
+    }
 }
 
 /// A column of every type.

@@ -10,6 +10,7 @@ mod s3;
 mod s3_faults;
 #[path = "../../../tests/servers/s3_proxy.rs"]
 mod s3_proxy;
+mod timestamps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -141,6 +142,7 @@ impl House {
             generation,
             schema: Arc::new(schema),
             layout: Layout::Segments,
+            timestamp_encoding: TimestampEncoding::Int64,
             source: "shop".to_owned(),
         }
     }
@@ -214,18 +216,7 @@ pub(super) fn put(writer: &mut dyn TableWriter, transaction: u64, committed_ms: 
         Change::Delete(id, name) => (Operation::Delete, Some((*id, *name)), None),
         Change::Truncate => (Operation::Truncate, None, None),
     };
-    let transaction_start = BinlogPosition { epoch: 0, file: 1, offset: 100 + 10 * transaction };
-    let head = RecordHead {
-        operation,
-        position: ChangePosition { transaction: transaction_start, ordinal: 0 },
-        previous: None,
-        term: Term(1),
-        schema: String::new(),
-        gtid: Some(format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{transaction}")),
-        file: "binlog.000001".to_owned(),
-        committed_us: i64::try_from(committed_ms).unwrap() * 1000,
-        statement: None,
-    };
+    let head = head(operation, transaction, committed_ms);
     let sink = writer.sink();
     sink.begin(&head, LogOffset(transaction), true)?;
     for (image, row) in [(Image::Before, before), (Image::After, after)] {
@@ -235,6 +226,22 @@ pub(super) fn put(writer: &mut dyn TableWriter, transaction: u64, committed_ms: 
         }
     }
     sink.end()
+}
+
+/// The nth transaction's one record.
+pub(super) fn head(operation: Operation, transaction: u64, committed_ms: u64) -> RecordHead {
+    let transaction_start = BinlogPosition { epoch: 0, file: 1, offset: 100 + 10 * transaction };
+    RecordHead {
+        operation,
+        position: ChangePosition { transaction: transaction_start, ordinal: 0 },
+        previous: None,
+        term: Term(1),
+        schema: String::new(),
+        gtid: Some(format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{transaction}")),
+        file: "binlog.000001".to_owned(),
+        committed_us: i64::try_from(committed_ms).unwrap() * 1000,
+        statement: None,
+    }
 }
 
 pub(super) fn is_fenced<T>(result: Result<T>) -> bool {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The interpreter that `tests/servers/python.sh` made. None, said aloud, where there is none and none can be made.
-fn python() -> Option<String> {
+pub(super) fn python() -> Option<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/python.sh");
     let made = std::process::Command::new(script).output().unwrap();
     match made.status.success() {
@@ -19,7 +19,13 @@ fn python() -> Option<String> {
 fn duckdb(python: &str, sql: &str, files: &[String]) -> String {
     let program =
         "import sys, duckdb\nfor row in duckdb.sql(sys.argv[1].replace('FILES', repr(sys.argv[2:]))).fetchall(): print(*row)";
-    let run = std::process::Command::new(python).args(["-c", program, sql]).args(files).output().unwrap();
+    let arguments: Vec<&str> = std::iter::once(sql).chain(files.iter().map(String::as_str)).collect();
+    run(python, program, &arguments)
+}
+
+/// What a program in Python prints.
+pub(super) fn run(python: &str, program: &str, arguments: &[&str]) -> String {
+    let run = std::process::Command::new(python).args(["-c", program]).args(arguments).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     String::from_utf8(run.stdout).unwrap()
 }

@@ -2,22 +2,25 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Type as PhysicalType};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::{ColumnPath, SchemaDescPtr};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::{ColumnPath, SchemaDescPtr, SchemaDescriptor};
 
+use super::int96::{self, Int96Chunk};
 use super::memory_bytes;
 use crate::lake::columns::Shape;
 use crate::lake::keys::{same_key, stored_keys};
-use crate::lake::{Result, TableKind};
+use crate::lake::{Result, TableKind, TimestampEncoding};
 
 /// A page is closed when it has so many bytes. Parquet's standard, a MiB, is no better compressed (Snappy works in pieces of 64 KiB), and
 /// its buffers, grown anew for each page, leave the cache and come fresh from the system.
@@ -26,9 +29,35 @@ const PAGE_BYTES: usize = 128 << 10;
 /// How many values of a column are looked at to decide whether a dictionary pays.
 const SAMPLE_ROWS: usize = 1024;
 
+/// A column of a row group in Parquet's bytes.
+pub(super) enum EncodedColumn {
+    Arrow(ArrowColumnChunk),
+    Int96(Int96Chunk),
+}
+
+impl EncodedColumn {
+    /// What the footer will say of it, but for where it lies.
+    pub(super) fn close(&self) -> &ColumnCloseResult {
+        match self {
+            Self::Arrow(chunk) => chunk.close(),
+            Self::Int96(chunk) => &chunk.close,
+        }
+    }
+
+    pub(super) fn append_to<W: Write + Send>(
+        self,
+        row_group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> std::result::Result<(), ParquetError> {
+        match self {
+            Self::Arrow(chunk) => chunk.append_to_row_group(row_group),
+            Self::Int96(chunk) => row_group.append_column(&chunk.bytes, chunk.close),
+        }
+    }
+}
+
 /// A row group in Parquet's bytes, ready for a file.
 pub(crate) struct EncodedRowGroup {
-    pub(super) chunks: Vec<ArrowColumnChunk>,
+    pub(super) chunks: Vec<EncodedColumn>,
     pub(super) rows: u64,
     pub(super) memory_bytes: u64,
     pub(super) first_key: Vec<u8>,
@@ -48,11 +77,15 @@ impl EncodedRowGroup {
 }
 
 pub(super) fn parquet_schema(shape: &Shape) -> std::result::Result<SchemaDescPtr, ParquetError> {
-    Ok(Arc::new(ArrowSchemaConverter::new().convert(&shape.arrow_schema())?))
+    let plain = ArrowSchemaConverter::new().convert(&shape.arrow_schema())?;
+    Ok(Arc::new(match shape.timestamp_encoding() {
+        TimestampEncoding::Int64 => plain,
+        TimestampEncoding::Int96 => int96::schema(&plain)?,
+    }))
 }
 
 /// The properties of our files; `dictionaries` names the columns that have one.
-pub(super) fn properties(dictionaries: &[String]) -> Arc<WriterProperties> {
+pub(super) fn properties(schema: &SchemaDescriptor, dictionaries: &[String]) -> Arc<WriterProperties> {
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("binlake ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -63,6 +96,9 @@ pub(super) fn properties(dictionaries: &[String]) -> Arc<WriterProperties> {
         .set_dictionary_enabled(false);
     for name in dictionaries {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name.as_str()), true);
+    }
+    for column in schema.columns().iter().filter(|column| column.physical_type() == PhysicalType::INT96) {
+        builder = builder.set_column_statistics_enabled(column.path().clone(), EnabledStatistics::None);
     }
     Arc::new(builder.build())
 }
@@ -110,7 +146,7 @@ fn check_order(shape: &Shape, batches: &[RecordBatch]) -> Result<(Vec<u8>, Vec<u
     Ok((first.unwrap_or_default(), last))
 }
 
-fn encode(shape: &Shape, batches: &[RecordBatch]) -> std::result::Result<Vec<ArrowColumnChunk>, ParquetError> {
+fn encode(shape: &Shape, batches: &[RecordBatch]) -> std::result::Result<Vec<EncodedColumn>, ParquetError> {
     let schema = shape.arrow_schema();
     let dictionaries: Vec<String> = schema
         .fields()
@@ -119,18 +155,24 @@ fn encode(shape: &Shape, batches: &[RecordBatch]) -> std::result::Result<Vec<Arr
         .filter(|(index, _)| dictionary_pays(batches, *index))
         .map(|(_, field)| field.name().clone())
         .collect();
-    let root = parquet_schema(shape)?.root_schema_ptr();
+    let stored = parquet_schema(shape)?;
+    let properties = properties(&stored, &dictionaries);
     // The factory takes its schema and properties from a file writer; nothing is written through this one.
-    let template = SerializedFileWriter::new(std::io::sink(), root, properties(&dictionaries))?;
+    let template = SerializedFileWriter::new(std::io::sink(), stored.root_schema_ptr(), Arc::clone(&properties))?;
     let writers = ArrowRowGroupWriterFactory::new(&template, Arc::clone(&schema)).create_column_writers(0)?;
     let mut chunks = Vec::with_capacity(writers.len());
     for (index, (mut writer, field)) in writers.into_iter().zip(schema.fields()).enumerate() {
+        let descriptor = stored.column(index);
+        if descriptor.physical_type() == PhysicalType::INT96 {
+            chunks.push(EncodedColumn::Int96(int96::encode(&descriptor, &properties, batches, index)?));
+            continue;
+        }
         for batch in batches {
             for leaf in compute_leaves(field, batch.column(index))? {
                 writer.write(&leaf)?;
             }
         }
-        chunks.push(writer.close()?);
+        chunks.push(EncodedColumn::Arrow(writer.close()?));
     }
     Ok(chunks)
 }

@@ -12,12 +12,14 @@ use crate::trial;
 
 mod encode;
 mod footer;
+mod int96;
 mod pending;
 mod read;
 mod upload;
 mod write;
 
 pub(crate) use encode::{EncodedRowGroup, encode_row_group};
+pub(crate) use int96::metadata_in_microseconds;
 pub(crate) use pending::{PendingRows, memory_bytes};
 pub(crate) use read::{Decoded, StoredFile, StoredRowGroup};
 pub use upload::FileUpload;

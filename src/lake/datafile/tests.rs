@@ -14,7 +14,7 @@ use super::*;
 use crate::change::{ColumnType, Image, RowSink, Value};
 use crate::lake::columns::tests::{build, every_type, largest, settings, spec};
 use crate::lake::columns::{ChangeColumns, RowsBuilder, Shape};
-use crate::lake::{Error, Settings, TableKind};
+use crate::lake::{Error, Settings, TableKind, TableSpec, TimestampEncoding};
 
 fn prefix() -> Path {
     Path::from("ods_shop/t")
@@ -193,4 +193,64 @@ fn a_dictionary_is_used_where_values_repeat() {
     let dictionaries: Vec<bool> =
         group.chunks.iter().map(|chunk| chunk.close().metadata.dictionary_page_offset().is_some()).collect();
     assert_eq!(dictionaries, [false, true]);
+}
+
+/// Instants at the edges of what MySQL has, days before and behind 1970 among them, and a NULL after every few.
+fn edges(rows: i64) -> Vec<Vec<Value>> {
+    const YEAR_0: i64 = -62_167_219_200_000_000;
+    const YEAR_9999: i64 = 253_402_300_799_999_999;
+    let clock = |id: i64| match id % 7 {
+        0 => YEAR_0 + id,
+        1 => YEAR_9999 - id,
+        2 => -1 - id,
+        3 => id * 86_400_000_000,
+        4 => 9_223_372_036_854_775 + id,
+        5 => -9_223_372_036_854_776 - id,
+        _ => 1_774_751_400_000_000,
+    };
+    let row = |id: i64| match id % 5 {
+        4 => vec![Value::Signed(id), Value::Null, Value::Timestamp(1_000_000)],
+        _ => vec![Value::Signed(id), Value::Datetime(clock(id)), Value::Null],
+    };
+    (0..rows).map(row).collect()
+}
+
+#[tokio::test]
+async fn instants_are_the_same_in_both_forms_over_all_that_mysql_has() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let columns = [
+        ("id", ColumnType::Integer { bits: 32, unsigned: false }),
+        ("at", ColumnType::Datetime { fraction: 6 }),
+        ("seen", ColumnType::Timestamp { fraction: 6 }),
+    ];
+    let small = Settings { row_group_bytes: 8 << 10, ..settings() };
+    let shape =
+        |timestamp_encoding| Shape::new(&TableSpec { timestamp_encoding, ..spec(TableKind::Mirror, &columns) }, &small).unwrap();
+    let (long, short) = (shape(TimestampEncoding::Int96), shape(TimestampEncoding::Int64));
+    let rows = edges(3000);
+    let entry = upload(&store, &long, &small, &rows).await.unwrap();
+    let reader = SerializedFileReader::new(object(&store, &entry).await).unwrap();
+    let mut printed = Vec::new();
+    parquet::schema::printer::print_schema(&mut printed, reader.metadata().file_metadata().schema());
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(printed.contains("OPTIONAL INT96 at;\n  OPTIONAL INT96 seen;"), "{printed}");
+    for group in reader.metadata().row_groups() {
+        let statistics: Vec<bool> = group.columns().iter().map(|column| column.statistics().is_some()).collect();
+        assert_eq!(statistics, [true, false, false]);
+        assert!(group.column(2).dictionary_page_offset().is_some(), "values repeat");
+    }
+    // Readers get microseconds of it, whichever form they would write.
+    for shape in [&long, &short] {
+        let file = StoredFile::open(&store, &prefix(), &entry, shape).await.unwrap();
+        assert!(file.row_groups() > 3);
+        let mut read = 0;
+        for index in 0..file.row_groups() {
+            let mut decoded = file.row_group(index).await.unwrap().decode().unwrap();
+            while let Some((batch, _)) = decoded.next_batch().unwrap() {
+                assert_eq!(batch, build(shape, &rows[read..read + batch.num_rows()]).unwrap());
+                read += batch.num_rows();
+            }
+        }
+        assert_eq!(read, rows.len());
+    }
 }

@@ -24,7 +24,7 @@ pub(super) struct DataFileWriter {
 impl DataFileWriter {
     pub(super) fn new(shape: &Shape, path: String) -> Result<Self> {
         let writer = parquet_schema(shape)
-            .and_then(|schema| SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties(&[])))
+            .and_then(|schema| SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties(&schema, &[])))
             .map_err(|error| shape.file_error(&path, error))?;
         Ok(Self { shape: shape.clone(), path, writer, footer: Footer::default(), rows: 0 })
     }
@@ -52,7 +52,7 @@ impl DataFileWriter {
             writer.inner_mut().reserve(bytes);
             let mut row_group = writer.next_row_group()?;
             for chunk in group.chunks {
-                chunk.append_to_row_group(&mut row_group)?;
+                chunk.append_to(&mut row_group)?;
             }
             row_group.close()?;
             Ok(())

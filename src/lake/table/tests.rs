@@ -13,7 +13,8 @@ use crate::lake::log::generations;
 use crate::lake::log::record::RecordKind;
 use crate::lake::store::LakeStore;
 use crate::lake::{
-    Check, CommitPoint, DatetimeEncoding, Error, LakeName, Layout, Maintenance, Result, Retention, Settings, TableKind, TableSpec,
+    Check, CommitPoint, DatetimeEncoding, Error, LakeName, Layout, Maintenance, Result, Retention, Settings, TableKind,
+    TableSpec, TimestampEncoding,
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -73,6 +74,7 @@ impl House {
             generation,
             schema: Arc::new(schema),
             layout: Layout::Single,
+            timestamp_encoding: TimestampEncoding::Int64,
             source: "shop".to_owned(),
         };
         Ledger::take_over(store, &self.settings, spec, Term(term)).await

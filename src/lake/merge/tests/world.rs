@@ -16,7 +16,7 @@ use crate::change::{
 use crate::lake::columns::RowsBuilder;
 use crate::lake::datafile::{FileUpload, StoredFile};
 use crate::lake::keys::{sorted_by_key, stored_keys};
-use crate::lake::{ChangeSink, Check, ChunkPart, DatetimeEncoding, LakeName, Retention, TableKind, TableSpec};
+use crate::lake::{ChangeSink, Check, ChunkPart, DatetimeEncoding, LakeName, Retention, TableKind, TableSpec, TimestampEncoding};
 
 /// SplitMix64: small, seeded, the same everywhere.
 pub(super) struct Random(u64);
@@ -104,7 +104,15 @@ pub(super) fn spec(kind: Kind, layout: Layout) -> TableSpec {
         key_kind: KeyKind::Primary,
     };
     let name = LakeName { database: "ods_shop".to_owned(), table: "orders".to_owned() };
-    TableSpec { name, kind: TableKind::Mirror, generation: 1, schema: Arc::new(schema), layout, source: "shop".to_owned() }
+    TableSpec {
+        name,
+        kind: TableKind::Mirror,
+        generation: 1,
+        schema: Arc::new(schema),
+        layout,
+        timestamp_encoding: TimestampEncoding::Int64,
+        source: "shop".to_owned(),
+    }
 }
 
 pub(super) fn settings(scratch: &std::path::Path) -> Settings {
@@ -145,9 +153,10 @@ impl World {
     pub(super) fn new(kind: Kind, layout: Layout, seed: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let settings = settings(scratch.path());
+        let timestamp_encoding = if seed % 2 == 0 { TimestampEncoding::Int64 } else { TimestampEncoding::Int96 };
         Self {
             kind,
-            shape: Shape::new(&spec(kind, layout), &settings).unwrap(),
+            shape: Shape::new(&TableSpec { timestamp_encoding, ..spec(kind, layout) }, &settings).unwrap(),
             settings,
             layout,
             store: Arc::new(InMemory::new()),

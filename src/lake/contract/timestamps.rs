@@ -1,0 +1,96 @@
+//! Instants in both forms, from the first to the last that MySQL has, as others read them: DuckDB and pyarrow.
+
+use super::*;
+
+/// What each reader makes of the files: lines `id microseconds`.
+const BY_DUCKDB: &str = "
+import sys, duckdb
+connection = duckdb.connect()
+connection.execute('SET TimeZone = ?', ['Asia/Shanghai'])
+query = f'SELECT id, epoch_us(born) FROM read_parquet({sys.argv[1:]!r}, hive_partitioning = false) ORDER BY ALL'
+for row in connection.execute(query).fetchall(): print(*row)
+";
+const BY_PYARROW: &str = "
+import sys, pyarrow, pyarrow.parquet as parquet
+rows = []
+for file in sys.argv[1:]:
+    table = parquet.read_table(file, partitioning=None, coerce_int96_timestamp_unit='us')
+    rows += zip(table['id'].to_pylist(), table['born'].cast(pyarrow.int64()).to_pylist())
+for row in sorted(rows, key=lambda row: row[0]): print(*row)
+";
+
+/// 0000-01-01, the edges of what nanoseconds in eight bytes hold, both sides of 1970, and 9999-12-31 23:59:59.999999.
+const INSTANTS: [i64; 8] = [
+    -62_167_219_200_000_000,
+    -9_223_372_036_854_776,
+    -86_400_000_000,
+    -1,
+    0,
+    1_774_751_400_123_456,
+    9_223_372_036_854_776,
+    253_402_300_799_999_999,
+];
+
+fn instant(id: i64) -> i64 {
+    INSTANTS[usize::try_from(id).unwrap() % INSTANTS.len()]
+}
+
+fn drive_row(sink: &mut (impl RowSink + ?Sized), id: i64) {
+    sink.image(Image::After).unwrap();
+    sink.signed(id).unwrap();
+    sink.text("name").unwrap();
+    match id % 9 {
+        8 => sink.null().unwrap(),
+        _ => sink.datetime(instant(id)).unwrap(),
+    }
+}
+
+/// The house's table, with DATETIME(6) in its last column.
+fn spec(house: &House, kind: TableKind, timestamp_encoding: TimestampEncoding) -> TableSpec {
+    let spec = house.spec(kind, 1);
+    let mut schema = TableSchema::clone(&spec.schema);
+    schema.columns[2].kind = ColumnType::Datetime { fraction: 6 };
+    TableSpec { schema: Arc::new(schema), timestamp_encoding, ..spec }
+}
+
+/// A snapshot of ten rows and twenty inserts, each a commit: a mirror's row groups are copied and merged, a changelog's files folded.
+async fn filled(house: &House, spec: &TableSpec) {
+    let since = Cut(BinlogPosition { epoch: 0, file: 1, offset: 100 });
+    let mut chunk = house.lake.chunk(spec, since, 0, "a").await.unwrap();
+    (0..10).for_each(|id| drive_row(chunk.sink(), id));
+    let mut writer = house.lake.writer(spec.clone(), Term(1)).await.unwrap();
+    writer.adopt(vec![chunk.finish().await.unwrap()], point(0, false)).await.unwrap();
+    for transaction in 0..20 {
+        let head = head(Operation::Create, transaction, MIDNIGHT_MS);
+        writer.sink().begin(&head, LogOffset(transaction), true).unwrap();
+        drive_row(writer.sink(), transaction as i64 + 10);
+        writer.sink().end().unwrap();
+        writer.commit(point(transaction + 1, true)).await.unwrap();
+    }
+    assert!(writer.committed().files < 20, "nothing was folded");
+}
+
+#[tokio::test]
+async fn others_read_the_same_instants_in_both_forms() {
+    let python = readers::python();
+    for kind in [TableKind::Mirror, TableKind::Changelog] {
+        for encoding in [TimestampEncoding::Int64, TimestampEncoding::Int96] {
+            let house = House::new(Ground::Files);
+            let spec = spec(&house, kind, encoding);
+            filled(&house, &spec).await;
+            let text = |id: i64| match id % 9 {
+                8 => format!("{id} None\n"),
+                _ => format!("{id} {}\n", instant(id)),
+            };
+            let expected: String = (0..30).map(text).collect();
+            let rows = house.lake.read_back(&name(), 1).await.unwrap();
+            assert_eq!(rows.iter().filter(|row| cell(row, "born") == "9999-12-31T23:59:59.999999Z").count(), 2, "{rows:?}");
+            let Some(python) = &python else { continue };
+            let files = house.lake.files(&name()).await.unwrap();
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            for program in [BY_DUCKDB, BY_PYARROW] {
+                assert_eq!(readers::run(python, program, &files), expected, "{kind:?} {encoding:?} {program}");
+            }
+        }
+    }
+}
