@@ -153,7 +153,7 @@ impl World {
     pub(super) fn new(kind: Kind, layout: Layout, seed: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let settings = settings(scratch.path());
-        let timestamp_encoding = if seed % 2 == 0 { TimestampEncoding::Int64 } else { TimestampEncoding::Int96 };
+        let timestamp_encoding = if seed.is_multiple_of(2) { TimestampEncoding::Int64 } else { TimestampEncoding::Int96 };
         Self {
             kind,
             shape: Shape::new(&TableSpec { timestamp_encoding, ..spec(kind, layout) }, &settings).unwrap(),
