@@ -74,8 +74,8 @@ async fn the_reader_of_old_hives_and_engines_of_today_read_instants_of_twelve_by
     let second = |status: &Status, table: &String| {
         publication(status, table)["shown"].as_str().is_some_and(|version| version.starts_with("g0002/"))
     };
-    assert!(scene.has_logged("`lake.timestamp_encoding` was changed"), "nobody was told");
     daemon.wait_for("second generation", |status| tables.iter().all(|table| second(status, table)));
+    assert!(scene.has_logged("`lake.timestamp_encoding` was changed"), "nobody was told");
     server
         .execute(&[
             format!("INSERT INTO int96.plain VALUES {}", rows(2001)),
