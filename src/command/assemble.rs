@@ -389,6 +389,7 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,
             timestamps_int96: config.lake.timestamp_encoding == config::Timestamps::Int96,
+            datetimes: datetimes(&config.lake),
             named: table.named,
             options: TableOptions {
                 exclude_columns: table.options.exclude_columns,
@@ -400,6 +401,11 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
         };
         Ok(resolution.tables.into_iter().map(wanted).collect())
     })
+}
+
+/// What becomes of a DATETIME, and of which zone a changelog's days are.
+fn datetimes(lake: &config::LakeConfig) -> String {
+    format!("{} in {}", lake.datetime, lake.datetime_zone.as_deref().unwrap_or("UTC"))
 }
 
 /// A source of which only the address is known, for `discover`.

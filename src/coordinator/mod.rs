@@ -38,6 +38,8 @@ pub struct WantedTable {
     pub layout_single: bool,
     /// `timestamp_encoding: int96`.
     pub timestamps_int96: bool,
+    /// `lake.datetime` and `lake.datetime_zone`, as `instant in UTC`.
+    pub datetimes: String,
     /// The list names it; else a pattern brought it. What cannot be captured is an error if it is named, and parks if it is not.
     pub named: bool,
     /// What the source needs to know.

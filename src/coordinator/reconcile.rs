@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use crate::change::{Failure, KeyKind, Remedy, TableName, TableSchema};
+use crate::change::{Column, ColumnType, Failure, KeyKind, Remedy, TableName, TableSchema};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
 use crate::pipeline::past::{self, Past};
 use crate::pipeline::{Error, Ledger, Result, TableKey, TableOptions, targets};
@@ -124,6 +124,7 @@ async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32)
         into: table.into.clone(),
         layout_single: table.layout_single,
         timestamps_int96: table.timestamps_int96,
+        datetimes: Some(table.datetimes.clone()),
         topic: table.topic.clone(),
         schema: Arc::new(TableSchema {
             name: table.name.clone(),
@@ -182,22 +183,28 @@ async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &T
         tracing::warn!(table = %state.table, remedy, "`lake.timestamp_encoding` was changed: its files stay as they are until it is built anew");
     }
     let now = settings_of(table, state);
-    if state.listed && now.is_none() {
+    if now.is_none() && state.datetimes.as_ref() != Some(&table.datetimes) {
+        // Begun by a version that did not write it down, or nothing in it depends on it yet.
+        ledger.update(&key, |state| state.datetimes = Some(table.datetimes.clone())).await?;
+    }
+    let taken_back = now.is_none() && state.phase.parked().is_some_and(|parked| parked.reason.contains(CHANGED));
+    if state.listed && now.is_none() && !taken_back {
         return Ok(());
     }
     ledger.update(&key, |state| state.listed = true).await?;
     if let Some(difference) = now {
-        let reason = format!("{}: {difference} since this generation was started", state.table);
+        let reason = format!("{}: {difference} {CHANGED}", state.table);
         let remedy = format!("run `binlake rebuild {}` to build it anew, or take the change back", state.table);
         let at_ms = plan.rooms.clock.now_ms();
         ledger.park(&key, Parked { reason, remedy, resumable: true, at_ms }).await?;
-    } else if let Phase::Parked { parked, .. } = &state.phase
-        && parked.reason.contains("since this generation was started")
-    {
+    } else if taken_back {
         ledger.update(&key, |state| state.phase = state.phase.working().clone()).await?;
     }
     Ok(())
 }
+
+/// Ends the reason of a table that is parked for its settings, and by that tells it: it goes on when they are what they were.
+const CHANGED: &str = "since this generation was started";
 
 /// What the YAML says otherwise than when the generation was started.
 fn settings_of(table: &WantedTable, state: &TableState) -> Option<String> {
@@ -210,11 +217,21 @@ fn settings_of(table: &WantedTable, state: &TableState) -> Option<String> {
             state.into.0, state.into.1, table.into.0, table.into.1
         ));
     }
+    if let Some(datetimes) = state.datetimes.as_ref().filter(|datetimes| **datetimes != table.datetimes && has_clocks(state)) {
+        return Some(format!("`lake.datetime` or `lake.datetime_zone` was changed from {datetimes} to {}", table.datetimes));
+    }
     let captured: BTreeSet<&str> = state.schema.columns.iter().map(|column| column.name.as_str()).collect();
     let excluded = |name: &str| table.options.exclude_columns.iter().any(|column| column.eq_ignore_ascii_case(name));
     let wanted: BTreeSet<&str> =
         state.schema.physical.iter().map(|(name, _)| name.as_str()).filter(|name| !excluded(name)).collect();
     (!state.schema.columns.is_empty() && captured != wanted).then(|| "`columns.exclude` was changed".to_owned())
+}
+
+/// Whether something in its files depends on how a DATETIME is read: one of its own, or the days of a changelog. Nobody could tell which row
+/// was written under which zone.
+fn has_clocks(state: &TableState) -> bool {
+    let is_clock = |column: &Column| matches!(column.kind, ColumnType::Datetime { .. });
+    state.mode != "mirror" || state.schema.columns.iter().any(is_clock)
 }
 
 async fn leave(plan: &SourcePlan, ledger: &Ledger, state: &TableState) -> Result<()> {

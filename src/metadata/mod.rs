@@ -134,6 +134,10 @@ pub struct TableState {
     /// Instants in its files are INT96 (`timestamp_encoding: int96`).
     #[serde(default)]
     pub timestamps_int96: bool,
+    /// What a DATETIME became in its files, and of which zone its days are: `lake.datetime` and `lake.datetime_zone`, as `instant in UTC`. None where an
+    /// older version began it.
+    #[serde(default)]
+    pub datetimes: Option<String>,
     /// The topic its changes are in. A generation has its own capture, in the same topic or a new one.
     pub topic: String,
     /// The captured shape.

@@ -216,3 +216,44 @@ async fn discover_prints_a_file_that_check_accepts() {
     std::fs::write(scene.config(), text).unwrap();
     scene.good(&["check", "--offline"]);
 }
+
+/// A table cannot hold instants of two zones: nobody could tell which row is of which.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_zone_for_datetimes_parks_until_it_is_taken_back_or_the_table_is_built_anew() {
+    let server = Server::shared();
+    server.create_database("rezoned").await;
+    let insert = |id: u32| format!("INSERT INTO rezoned.clock VALUES ({id}, '2026-03-04 05:06:07')");
+    server
+        .execute(&[
+            "CREATE TABLE rezoned.clock (id INT NOT NULL PRIMARY KEY, at DATETIME NULL)".to_owned(),
+            "CREATE TABLE rezoned.plain (id INT NOT NULL PRIMARY KEY, at TIMESTAMP NULL)".to_owned(),
+            "INSERT INTO rezoned.plain VALUES (1, NULL)".to_owned(),
+            insert(1),
+        ])
+        .await;
+    let tables = ["rezoned.clock", "rezoned.plain"];
+    let mut scene = Scene::new(server, &["{table: rezoned.*}"]);
+    scene.edit(|yaml| yaml.zone = "UTC".to_owned());
+    scene.catch_up();
+    let parks = |scene: &Scene| {
+        scene.catch_up_badly();
+        let status = scene.status();
+        let why = status.parked("rezoned.clock").unwrap_or_default();
+        let words = ["`lake.datetime_zone`", "from instant in UTC to instant in Asia/Shanghai", "binlake rebuild"];
+        assert!(words.iter().all(|word| why.contains(word)), "{why}");
+        assert_eq!(status.phase("rezoned.plain"), "live", "it has no DATETIME");
+    };
+    server.execute(&[insert(2)]).await;
+    scene.edit(|yaml| yaml.zone = "Asia/Shanghai".to_owned());
+    parks(&scene);
+    scene.edit(|yaml| yaml.zone = "UTC".to_owned());
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+
+    server.execute(&[insert(3)]).await;
+    scene.edit(|yaml| yaml.zone = "Asia/Shanghai".to_owned());
+    parks(&scene);
+    scene.good(&["rebuild", "rezoned.clock"]);
+    scene.catch_up();
+    assert_equal(&scene, server, &tables).await;
+}

@@ -114,6 +114,7 @@ pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
         topic: format!("{topics}.shop.{name}"),
         layout_single: single,
         timestamps_int96: false,
+        datetimes: "instant in UTC".to_owned(),
         named: true,
         options: TableOptions::default(),
     }
