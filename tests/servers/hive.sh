@@ -47,9 +47,6 @@ jvm_options() {
     printf '%s\n' --add-opens=java.sql/java.sql=ALL-UNNAMED --add-exports=java.base/sun.nio.ch=ALL-UNNAMED
 }
 
-# Whether somebody listens on port $1.
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
 write_settings() {
     local file
     # Each part of it reads a file of its own name.
@@ -61,7 +58,7 @@ write_settings() {
 }
 
 start() {
-    local dir port=$2 options deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
+    local dir port=$2 options
     mkdir -p -- "$1/conf" "$1/tmp"
     dir=$(realpath -- "$1")
     install
@@ -80,16 +77,7 @@ start() {
     ) </dev/null >"$dir/log" 2>&1 &
     starting=$!
     printf '%s\n' "$starting" >"$dir/pid"
-    until listens "$port"; do
-        if ! kill -0 "$starting" 2>/dev/null || ((SECONDS >= deadline)); then
-            say "Hive in $dir did not start; the end of its log:"
-            tail -n 15 -- "$dir/log" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-    disown "$starting"
-    starting=
+    wait_listening "$dir" "$port" Hive
 }
 
 run() {

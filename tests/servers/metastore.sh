@@ -92,13 +92,8 @@ jvm_options() {
 # The pid of the server of directory $1, if it runs.
 running_pid() { pid_with "$1" "-Dbinlake.metastore=$1"; }
 
-# Whether somebody listens on port $1.
-listens() {
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
 start() {
-    local dir version=$2 port=$3 options main deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
+    local dir version=$2 port=$3 options main
     if [[ ! $port =~ ^[1-9][0-9]{0,4}$ ]] || ((port > 65535)); then die "not a port: $port"; fi
     mkdir -p -- "$1/conf" "$1/warehouse" "$1/external"
     dir=$(realpath -- "$1")
@@ -130,16 +125,7 @@ start() {
     starting=$!
     printf '%s\n' "$starting" >"$dir/pid.new"
     mv -- "$dir/pid.new" "$dir/pid"
-    until listens "$port"; do
-        if ! kill -0 "$starting" 2>/dev/null || ((SECONDS >= deadline)); then
-            say "the metastore in $dir did not start; the end of its log:"
-            tail -n 15 -- "$dir/log" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-    disown "$starting"
-    starting=
+    wait_listening "$dir" "$port" "the metastore"
 }
 
 # ---- stop and kill ---------------------------------------------------------------------------------

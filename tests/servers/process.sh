@@ -69,6 +69,24 @@ undo() {
     [[ -z $scratch ]] || rm -rf -- "$scratch"
 }
 
+# Whether somebody listens on port $1.
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Wait until the process `starting`, of directory $1, listens on port $2, and leave it running then; $3 names it for people.
+wait_listening() {
+    local deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
+    until listens "$2"; do
+        if ! kill -0 "$starting" 2>/dev/null || ((SECONDS >= deadline)); then
+            say "$3 in $1 did not start; the end of its log:"
+            tail -n 15 -- "$1/log" >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+    disown "$starting"
+    starting=
+}
+
 # Close every file above standard error, but for the one bash reads this script from.
 close_files() {
     local path fd

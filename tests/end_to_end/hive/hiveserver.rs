@@ -67,9 +67,7 @@ async fn assert_hive_reads(scene: &Scene, server: &Server, tables: &[String], sh
             json!({"table": format!("{table}, Hive"), "dump": dump, "files": files.filter(written).collect::<Vec<_>>()})
         })
         .collect();
-    let different: Vec<String> =
-        Reader::start().compare(&jobs).into_iter().filter(|(equal, _)| !equal).map(|(_, text)| text).collect();
-    assert!(different.is_empty(), "what Hive reads is not what MySQL has:\n{}", different.join("\n"));
+    assert_same(&jobs);
 }
 
 /// Segments, one directory, and days, before and after changes and a rebuild.
@@ -79,16 +77,7 @@ async fn hive_itself_reads_what_mysql_has() {
     let metastore = tokio::task::block_in_place(|| MetastoreServer::shared(Version::Four));
     let hive = tokio::task::block_in_place(|| HiveServer::start(metastore));
     let (server, database) = (Server::shared(), "hive_itself");
-    workload::prepare(server, database, &SHAPES, ROWS).await;
-    let items = [
-        format!("{{table: {database}.ordinary, mode: both}}"),
-        format!("{{table: {database}.composite, layout: single}}"),
-        format!("{{table: {database}.*}}"),
-    ];
-    let mut scene = Scene::new(server, &items);
-    publish_in(&mut scene, metastore);
-    scene.edit(|yaml| yaml.lake.push_str("  file_bytes: 16KiB\n"));
-    let tables = workload::names(database, &SHAPES);
+    let (scene, tables) = main_job(server, metastore, database).await;
     let shown = Shown::by(metastore);
     scene.catch_up();
     assert_hive_reads(&scene, server, &tables, &shown, &hive, "first").await;

@@ -74,15 +74,18 @@ async fn assert_equal(scene: &Scene, server: &Server, tables: &[String], shown: 
         let copied = spark.copy(&format!("ods_{database}.{name}"), &scene.path(&format!("{table}.spark")));
         jobs.push(json!({"table": format!("{table}, Spark"), "dump": dump, "files": copied}));
     }
+    assert_same(&jobs);
+}
+
+/// Fails with every job that finds a difference.
+fn assert_same(jobs: &[Value]) {
     let different: Vec<String> =
-        Reader::start().compare(&jobs).into_iter().filter(|(equal, _)| !equal).map(|(_, text)| text).collect();
+        Reader::start().compare(jobs).into_iter().filter(|(equal, _)| !equal).map(|(_, text)| text).collect();
     assert!(different.is_empty(), "what the metastore shows is not what MySQL has:\n{}", different.join("\n"));
 }
 
-/// The main job with one version of the metastore.
-async fn engines_read_what_mysql_has(database: &'static str, version: Version) {
-    let metastore = tokio::task::block_in_place(|| MetastoreServer::shared(version));
-    let server = Server::shared();
+/// Tables of every shape, of every layout and mode, in segments that are small.
+async fn main_job(server: &Server, metastore: &MetastoreServer, database: &str) -> (Scene, Vec<String>) {
     workload::prepare(server, database, &SHAPES, ROWS).await;
     let items = [
         format!("{{table: {database}.ordinary, mode: both}}"),
@@ -92,7 +95,14 @@ async fn engines_read_what_mysql_has(database: &'static str, version: Version) {
     let mut scene = Scene::new(server, &items);
     publish_in(&mut scene, metastore);
     scene.edit(|yaml| yaml.lake.push_str("  file_bytes: 16KiB\n"));
-    let tables = workload::names(database, &SHAPES);
+    (scene, workload::names(database, &SHAPES))
+}
+
+/// The main job with one version of the metastore.
+async fn engines_read_what_mysql_has(database: &'static str, version: Version) {
+    let metastore = tokio::task::block_in_place(|| MetastoreServer::shared(version));
+    let server = Server::shared();
+    let (scene, tables) = main_job(server, metastore, database).await;
     let (shown, mut spark) = (Shown::by(metastore), Spark::start(metastore, version));
     let checked = scene.good(&["check"]);
     let compares = if version == Version::Three { "takes a stale value" } else { "a stale value is refused" };
