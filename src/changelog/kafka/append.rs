@@ -11,9 +11,10 @@ use crate::change::{LogOffset, Term};
 use crate::changelog::{Acknowledged, AppendBatch, Error, Result};
 
 /// What was committed is readable a moment later; brokers that are there are not waited for longer than this. One that died between a commit and
-/// its mark may come back without it: Kafka 4.3's coordinator, back before the partition's leader is, takes the partition for deleted and counts
-/// the transaction as done (seen with a single broker, once in some ten kills). The end of the next transaction marks both. So the append
-/// fails, the tails are read, and what they lack is sent again: nobody has read it, and it was not acknowledged.
+/// its mark may come back without it (seen with Kafka 4.3 and a single broker: its coordinator counts the transaction as done, the partition has
+/// no mark; most likely it came back before the partition's leader did, and took the partition for deleted). The end of the next transaction
+/// marks both. So the append fails, the tails are read, and what they lack is sent again: no reader of what is committed has seen it, and
+/// it was not acknowledged.
 const READABLE_LIMIT: Duration = Duration::from_secs(30);
 
 impl KafkaLog {
