@@ -75,11 +75,19 @@ pub enum Mistake {
     FsyncLeftOut,
     /// A lower term than the one in force is as good.
     TermIgnored,
+    /// The partitions of a published table are changed in two calls.
+    SwapInTwoCalls,
+    /// A publication changes partitions without comparing first whether somebody was faster.
+    SwapWithoutClaim,
+    /// A published table's replaced files stay for a while from the commit on, not from the publication.
+    RetentionFromCommit,
+    /// A version counts as shown before it is.
+    NotedBeforeShown,
 }
 
 impl Mistake {
     /// Every mistake there is.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::LoadBeforeVisible,
         Self::XaPreparedBeforeSince,
         Self::ChunkBoundsInNeither,
@@ -103,6 +111,10 @@ impl Mistake {
         Self::SuspendedWriterGoesOn,
         Self::FsyncLeftOut,
         Self::TermIgnored,
+        Self::SwapInTwoCalls,
+        Self::SwapWithoutClaim,
+        Self::RetentionFromCommit,
+        Self::NotedBeforeShown,
     ];
 }
 

@@ -133,6 +133,22 @@ impl Table {
         }
     }
 
+    /// The newest state that readers may see or could, whose files lie in just these directories.
+    pub(crate) fn version_with(&self, directory: impl Fn(&str) -> &str, directories: &BTreeSet<String>) -> Option<(u32, u64)> {
+        let (live, _) = self.published()?;
+        let states = self
+            .generations
+            .range(..=live)
+            .rev()
+            .flat_map(|(number, generation)| generation.0.values().rev().map(move |state| (*number, state)));
+        let is_it = |state: &State| {
+            state.point.as_ref().is_some_and(|point| point.publish)
+                && state.files.len() == directories.len()
+                && state.files.iter().all(|file| directories.contains(directory(&file.path)))
+        };
+        states.filter(|(_, state)| is_it(state)).map(|(number, state)| (number, state.seq)).next()
+    }
+
     /// Whether the generation that readers see, or one that is being built, names the file.
     pub(crate) fn names(&self, path: &str) -> bool {
         let live = self.published().map_or(0, |(generation, _)| generation);

@@ -21,6 +21,7 @@ mod planted;
 mod rooms;
 mod run;
 mod settings;
+mod shown;
 mod stage;
 mod violation;
 mod world;

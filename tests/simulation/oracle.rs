@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use binlake::change::TableName;
+use binlake::lake::metastore::Sights;
 use bytes::Bytes;
 
 use crate::coverage::Coverage;
 use crate::history::{Cell, Change, History, Row, Rows, apply};
 use crate::lake::{Content, Contents, Deed, Record, State, Table};
+use crate::shown::{Call, Shown, UNTIL_WHOLE};
 use crate::violation::Invariant;
 
 pub(crate) type Finding = (Invariant, String);
@@ -20,6 +22,8 @@ pub(crate) type Peek = Box<dyn Fn(&str) -> Option<Bytes> + Send>;
 pub(crate) struct Oracle {
     pub history: History,
     pub lake: BTreeMap<String, Table>,
+    /// What a metastore shows of lake tables, where there is one.
+    shown: BTreeMap<String, Shown>,
     contents: Contents,
     peek: Peek,
     /// Lake tables whose records or files changed.
@@ -39,6 +43,7 @@ impl Oracle {
         Self {
             history: History::default(),
             lake: BTreeMap::new(),
+            shown: BTreeMap::new(),
             contents: Contents::default(),
             peek: Box::new(|_| None),
             touched: Vec::new(),
@@ -91,6 +96,39 @@ impl Oracle {
         Ok(())
     }
 
+    /// A metastore has done a call, and this is what its tables show behind it.
+    pub(crate) fn showed(&mut self, call: &Call<'_>, sights: &Sights, coverage: &mut Coverage) -> Result<(), Finding> {
+        if call.late {
+            coverage.count("metastore: late call");
+        }
+        for (name, locations) in sights.iter().filter(|(name, _)| !name.table.ends_with(UNTIL_WHOLE)) {
+            let name = format!("{}/{}", name.database, name.table);
+            let unknown = || (Invariant::ShownTorn, format!("{name} is shown and was never committed"));
+            let table = self.lake.get(&name).ok_or_else(unknown)?;
+            let shown = self.shown.entry(name.clone()).or_default();
+            if shown.take(&name, call, locations, table)? {
+                coverage.count(if shown.disturbed { "metastore: shows a mixture" } else { "metastore: shows another state" });
+            }
+        }
+        let gone = |name: &&String| !sights.keys().any(|known| format!("{}/{}", known.database, known.table) == **name);
+        match self.shown.keys().find(gone) {
+            Some(name) => Err((Invariant::ShownTorn, format!("{name} is no longer shown, behind {call:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A table whose last commit the metastore does not show.
+    pub(crate) fn unshown(&self) -> Option<String> {
+        let differs = |(name, table): &(&String, &Table)| {
+            let Some((_, state)) = table.published() else { return false };
+            let mut files: Vec<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
+            files.sort_unstable();
+            !self.shown.get(*name).is_some_and(|shown| shown.shows(files.into_iter()))
+        };
+        let (name, table) = self.lake.iter().find(differs)?;
+        Some(format!("{name}: {:?} is shown, {:?} was committed", self.shown.get(name), table.published()))
+    }
+
     /// An object of the lake was deleted at this time.
     pub(crate) fn deleted(&mut self, path: &str, now_ms: u64, coverage: &mut Coverage) -> Result<(), Finding> {
         let Some((name, inside)) = split(path) else { return Ok(()) };
@@ -101,6 +139,9 @@ impl Oracle {
         let Some(table) = self.lake.get(name) else { return Ok(()) };
         if table.names(inside) {
             return Err((Invariant::ReaderLostFile, format!("{path} was deleted and is live")));
+        }
+        if let Some(Err(why)) = self.shown.get(name).map(|shown| shown.deleted(inside, now_ms, self.retention_min_ms)) {
+            return Err((Invariant::ReaderLostFile, format!("{path} was deleted {why}")));
         }
         let Some(replaced_ms) = table.replaced_ms.get(inside) else {
             coverage.count("cleanup: orphan");
@@ -125,6 +166,9 @@ impl Oracle {
             return;
         };
         let number = |text: &str| text.trim_start_matches('g').trim_end_matches(".json").parse::<u64>().ok();
+        if let Some(shown) = self.shown.get_mut(table) {
+            shown.lost();
+        }
         if let (Some(table), Some(generation), Some(seq)) = (self.lake.get_mut(table), number(generation), number(file)) {
             table.lose(generation as u32, seq);
         }
@@ -180,7 +224,9 @@ impl Oracle {
     pub(crate) fn is_needed(&self, path: &str) -> bool {
         let Some((name, inside)) = split(path) else { return true };
         let published = self.lake.get(name).and_then(Table::published);
-        inside.starts_with("_binlake/") || published.is_some_and(|(_, state)| state.files.iter().any(|file| file.path == inside))
+        inside.starts_with("_binlake/")
+            || inside.starts_with("_empty/")
+            || published.is_some_and(|(_, state)| state.files.iter().any(|file| file.path == inside))
     }
 
     fn look(&mut self, name: &str) -> Result<(), Finding> {

@@ -49,6 +49,9 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         // It also lets the change log forget what its successor has not taken.
         Mistake::SuspendedWriterGoesOn => &[SuspendedWriterActs, ReaderLostFile, UnexpectedPark],
         Mistake::FsyncLeftOut => &[FileDamaged, WentBack, UnexpectedPark, UnexpectedStop],
+        Mistake::SwapInTwoCalls | Mistake::SwapWithoutClaim => &[ShownTorn, WentBack],
+        Mistake::RetentionFromCommit => &[ReaderLostFile],
+        Mistake::NotedBeforeShown => &[ReaderLostFile, NotCaughtUp],
         // Two daemons that both count as the one writer break whatever the other is at.
         Mistake::TermIgnored => &[
             MirrorDiffers,

@@ -37,6 +37,8 @@ pub(crate) const EXPECTED: &[&str] = &[
     "cleanup: log entry",
     "generation: switch",
     "snapshot: chunk read again",
+    "metastore: late call",
+    "metastore: shows another state",
     "table created",
     "table left out of the list",
     "take-over",

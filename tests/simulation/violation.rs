@@ -27,6 +27,8 @@ pub(crate) enum Invariant {
     SuspendedWriterActs,
     /// Readers were sent to an older state than they had seen.
     WentBack,
+    /// A metastore shows what no commit was, or one that readers are not to see.
+    ShownTorn,
     /// A commit names a position that is no boundary between two transactions.
     PositionTorn,
     /// What the lake's own reader says is not what its log says.

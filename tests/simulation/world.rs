@@ -8,7 +8,8 @@ use binlake::change::{Clock, TableName};
 use binlake::changelog::MemoryLog;
 use binlake::changelog::memory::Rules;
 use binlake::coordinator::{self, Outcome, Resolver, SourcePlan};
-use binlake::lake::{self, Lake, LakeName, ObjectLake};
+use binlake::lake::metastore::MemoryMetastore;
+use binlake::lake::{self, Lake, LakeName, ObjectLake, Publishing};
 use binlake::metadata::{MemoryMetadata, Metadata, RequestKind};
 use binlake::pipeline::Rooms;
 use binlake::source::memory::{MemoryServer, MemorySource};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
 use crate::load::{FIRST, LATER, Load};
-use crate::rooms::{LifeLog, LifeMetadata, LifeSource, LifeStore, Shore};
+use crate::rooms::{LifeLog, LifeMetadata, LifeMetastore, LifeSource, LifeStore, Shore};
 use crate::settings::{self, Limits};
 use crate::stage::{Ending, Life, SeedClock, Stage};
 use crate::violation::Invariant;
@@ -42,6 +43,10 @@ pub(crate) struct World {
     log: MemoryLog,
     metadata: MemoryMetadata,
     shore: Arc<Shore>,
+    /// Where the lake is published, in some seeds.
+    metastore: Option<MemoryMetastore>,
+    /// Whether it compares before it swaps; 3.1 does not.
+    compares: bool,
     single: bool,
     /// The chance in each round that a daemon wakes which hangs.
     wakes: f64,
@@ -52,6 +57,15 @@ pub(crate) struct World {
     daemons: Vec<Daemon>,
     lives: u32,
     paused: BTreeSet<TableName>,
+}
+
+/// Two seeds in five have a metastore, a quarter of them one that compares nothing.
+fn metastore(seed: u64) -> (Option<MemoryMetastore>, bool) {
+    match seed % 10 {
+        2 | 4 | 7 => (Some(MemoryMetastore::new()), true),
+        9 => (Some(MemoryMetastore::careless()), false),
+        _ => (None, true),
+    }
 }
 
 /// Plays a seed to its end, or to the first violation.
@@ -87,6 +101,7 @@ impl World {
         scene.oracle.look_with(Box::new(move |path| sight.peek(path)));
         drop(scene);
         let load = Arc::new(Load::new(&server, gtids));
+        let (metastore, compares) = metastore(stage.seed());
         FIRST.iter().for_each(|name| load.create(stage, name));
         Self {
             log: MemoryLog::new(partitions, if kafka { u64::MAX } else { limits.log_bytes })
@@ -99,6 +114,8 @@ impl World {
             load,
             metadata: MemoryMetadata::new(),
             shore,
+            metastore,
+            compares,
             single,
             wakes,
             daemons: Vec::new(),
@@ -135,6 +152,11 @@ impl World {
         let resolver: Resolver = Arc::new(move |_| Ok(wanted.clone()));
         let source = MemorySource::new(&self.load.server, "sim").with_chunk_rows(self.limits.chunk_rows);
         let store = Arc::new(LifeStore { life: life.clone(), shore: Arc::clone(&self.shore) });
+        let publishing = self.metastore.as_ref().map(|inner| {
+            let metastore = LifeMetastore { life: life.clone(), inner: inner.clone(), compares: self.compares };
+            Arc::new(Publishing::new(Arc::new(metastore)))
+        });
+        let lake = lake::Settings { publishing, ..self.limits.lake.clone() };
         let rooms = Rooms {
             source: Arc::new(LifeSource { life: life.clone(), inner: source, load: Arc::clone(&self.load) }),
             changelog: Arc::new(LifeLog {
@@ -143,7 +165,7 @@ impl World {
                 halves: self.halves || self.kafka,
                 late: self.kafka,
             }),
-            lake: Arc::new(ObjectLake::over(Arc::clone(&store) as _, store, self.limits.lake.clone())),
+            lake: Arc::new(ObjectLake::over(Arc::clone(&store) as _, store, lake)),
             metadata: Arc::new(LifeMetadata { life: life.clone(), inner: self.metadata.rival() }),
             clock: Arc::clone(&self.clock),
         };
@@ -403,7 +425,9 @@ impl World {
         }
         self.complete();
         self.start(&self.tables(), false);
-        tokio::time::sleep(self.limits.lake.retention.max * 2).await;
+        // With a metastore a file's time begins when this daemon has published a version without it.
+        let started = if self.metastore.is_some() { Duration::from_secs(2) } else { Duration::ZERO };
+        tokio::time::sleep(started + self.limits.lake.retention.max * 2).await;
         self.end_all().await;
         self.complete();
         self.nothing_left();
@@ -418,6 +442,11 @@ impl World {
             if let Some(behind) = behind {
                 scene.violate(Invariant::NotCaughtUp, behind);
             }
+        }
+        if self.metastore.is_some()
+            && let Some(unshown) = scene.oracle.unshown()
+        {
+            scene.violate(Invariant::NotCaughtUp, unshown);
         }
     }
 

@@ -79,6 +79,11 @@ impl MemoryMetastore {
         self.state().calls.clone()
     }
 
+    /// What tables show now.
+    pub fn sights(&self) -> Sights {
+        self.state().sights()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ use crate::lake::log::{generations, table_folder};
 use crate::lake::metastore::{self, Database, Expected, Format, Metastore, Partition, Table};
 use crate::lake::store::LakeStore;
 use crate::lake::{Error, LakeName, Result, Settings, TableSpec};
-use crate::trial::{self, at};
+use crate::trial::{self, Mistake, at, planted};
 
 /// What a table is called until it is whole.
 const UNTIL_WHOLE: &str = "__binlake_new";
@@ -42,6 +42,9 @@ pub(in crate::lake) async fn publish(
     let version = wanted.version;
     let projection = Projection { store, settings, metastore: publishing.metastore(), wanted };
     trial::point(at::SHOWING);
+    if planted(Mistake::NotedBeforeShown) {
+        publishing.note(&spec.name, version, settings.clock.now_ms());
+    }
     projection.run().await?;
     trial::point(at::SHOWN);
     publishing.note(&spec.name, version, settings.clock.now_ms());
@@ -160,12 +163,17 @@ impl Projection<'_> {
             // First the comparison: what was overtaken changes no partition.
             let mut unfinished = next.clone();
             unfinished.parameters.insert(UNFINISHED.to_owned(), "true".to_owned());
-            self.swap(found, &unfinished).await?;
+            if !planted(Mistake::SwapWithoutClaim) {
+                self.swap(found, &unfinished).await?;
+            }
             trial::point(at::CLAIMED);
             if !plan.add.is_empty() {
                 self.metastore.add_partitions(&found.name, &Format::parquet(), &plan.add).await?;
             }
-            self.metastore.alter_partitions(&found.name, &Format::parquet(), &plan.alter).await?;
+            let at_once = if planted(Mistake::SwapInTwoCalls) { plan.alter.len().div_ceil(2) } else { plan.alter.len() };
+            for partitions in plan.alter.chunks(at_once) {
+                self.metastore.alter_partitions(&found.name, &Format::parquet(), partitions).await?;
+            }
             trial::point(at::SWAPPED);
             from = unfinished;
         }

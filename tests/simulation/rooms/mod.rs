@@ -2,10 +2,12 @@
 
 mod changelog;
 mod metadata;
+mod metastore;
 mod source;
 mod store;
 
 pub(crate) use changelog::LifeLog;
 pub(crate) use metadata::LifeMetadata;
+pub(crate) use metastore::LifeMetastore;
 pub(crate) use source::LifeSource;
 pub(crate) use store::{LifeStore, Shore};
