@@ -20,6 +20,7 @@ mod request;
 mod run;
 mod serve;
 mod status;
+mod writing;
 
 use binlake::metadata::RequestKind;
 

@@ -12,7 +12,7 @@ use binlake::source::{self, Checkpoint, Flavor, Holding, Sample};
 use serde::Serialize;
 
 use super::assemble::{Assembled, AssembledSource, Need};
-use super::{Failed, Outcome, print, publication};
+use super::{Failed, Outcome, print, publication, writing};
 
 /// How long the server may take to tell its end.
 const ASK: Duration = Duration::from_secs(2);
@@ -91,6 +91,8 @@ pub(super) struct TableReport {
     /// Its lake tables, by name.
     #[serde(skip)]
     pub(super) lake_tables: Vec<String>,
+    /// What its last commits have cost.
+    writing: Option<writing::Report>,
     /// What the metastore shows of its lake tables; empty where none is set.
     publications: Vec<publication::Report>,
 }
@@ -238,18 +240,10 @@ async fn table_report(
         None => (None, None),
     };
     let taken = taken(rooms, table, committed.as_ref()).await?;
-    let covered = taken.is_all;
     let point = committed.as_ref().and_then(|committed| committed.point.clone());
     let publications = match eyes {
         Eyes::Lake => publication::reports(rooms, &specs).await,
         Eyes::Board(_) => Vec::new(),
-    };
-    let freshness = match (&committed, &point) {
-        (Some(_), Some(_)) if covered => lag,
-        (Some(_), Some(point)) if point.source_time_us > 0 => Some(age(rooms.now_ms(), point.source_time_us)),
-        // Of a snapshot without changes no transaction's time is known: it is this old at least.
-        (Some(committed), Some(_)) => Some(rooms.now_ms().saturating_sub(committed.committed_ms) as f64 / 1e3),
-        _ => None,
     };
     let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
     let (reason, remedy) = shown.or_else(|| unreadable.as_ref().map(describe)).unzip();
@@ -266,10 +260,14 @@ async fn table_report(
         reason,
         remedy,
         snapshot: snapshot(table, &chunks),
-        freshness_seconds: freshness,
+        freshness_seconds: committed.as_ref().and_then(|committed| freshness(rooms.now_ms(), committed, taken.is_all, lag)),
         files: committed.as_ref().map_or(0, |committed| committed.files),
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
+        writing: committed
+            .as_ref()
+            .zip(specs.first())
+            .map(|(committed, spec)| writing::Report::of(committed, &spec.name.to_string())),
         publications,
         waiting: taken.waiting,
         lake_tables: specs.iter().map(|spec| spec.name.to_string()).collect(),
@@ -284,6 +282,17 @@ async fn table_report(
             source_time: (point.source_time_us > 0).then(|| point.source_time_us as f64 / 1e6),
         }),
     })
+}
+
+/// How old what readers see is, in seconds; None before there is anything.
+fn freshness(now_ms: u64, committed: &Committed, covered: bool, lag: Option<f64>) -> Option<f64> {
+    let point = committed.point.as_ref()?;
+    match covered {
+        true => lag,
+        false if point.source_time_us > 0 => Some(age(now_ms, point.source_time_us)),
+        // Of a snapshot without changes no transaction's time is known: it is this old at least.
+        false => Some(now_ms.saturating_sub(committed.committed_ms) as f64 / 1e3),
+    }
 }
 
 /// What readers see of a lake table.
@@ -339,14 +348,16 @@ fn for_people(report: &Report) -> String {
         }
         for table in &source.tables {
             text.push_str(&format!(
-                "  {:<32} {:<14} -> {:<36} {:>12} rows {:>5} files  fresh {}\n",
+                "  {:<32} {:<14} -> {:<36} {:>12} rows {:>5} files  fresh {}{}\n",
                 table.table,
                 table.phase,
                 table.into,
                 table.rows,
                 table.files,
-                seconds(table.freshness_seconds)
+                seconds(table.freshness_seconds),
+                table.writing.as_ref().map(writing::Report::in_line).unwrap_or_default()
             ));
+            text.push_str(&table.writing.as_ref().map(writing::Report::below).unwrap_or_default());
             if table.phase == "snapshotting" || table.phase == "rebuilding" {
                 let snapshot = &table.snapshot;
                 text.push_str(&format!(

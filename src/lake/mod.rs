@@ -19,6 +19,7 @@ pub mod columns;
 #[cfg(test)]
 mod contract;
 pub mod datafile;
+mod effort;
 pub mod error;
 #[cfg(test)]
 mod faults;
@@ -36,6 +37,7 @@ mod store;
 mod table;
 mod timed;
 
+pub use effort::Effort;
 pub use error::Error;
 pub use object_lake::ObjectLake;
 pub use place::StoreOptions;
@@ -218,6 +220,9 @@ pub struct Committed {
     /// Zero dates stored as NULL so far, by column.
     #[serde(default)]
     pub zero_dates: BTreeMap<String, u64>,
+    /// What its last commits with changes have cost, oldest first.
+    #[serde(default)]
+    pub recent: Vec<Effort>,
 }
 
 /// What one commit has written.

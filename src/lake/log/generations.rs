@@ -134,6 +134,7 @@ fn record(switcher: &Switcher, generation: u32, seq: u64) -> Record {
         segments: None,
         rows: Default::default(),
         bytes_written: 0,
+        took_ms: 0,
         zero_dates: Default::default(),
         published: None,
         switch_to: Some(switcher.generation),

@@ -98,6 +98,9 @@ pub(crate) struct Record {
     pub(crate) rows: RowCounts,
     #[serde(default)]
     pub(crate) bytes_written: u64,
+    /// From the end of the batch to this record, milliseconds.
+    #[serde(default)]
+    pub(crate) took_ms: u64,
     /// Zero dates that this batch stored as NULL, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) zero_dates: BTreeMap<String, u64>,

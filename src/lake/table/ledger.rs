@@ -62,6 +62,8 @@ pub(crate) struct Ledger {
     /// Until then there is nothing to remove.
     pub(crate) rests_until_ms: u64,
     failed: bool,
+    /// When the call that is on its way began, milliseconds since 1970-01-01 UTC.
+    begun_ms: u64,
 }
 
 impl Ledger {
@@ -82,6 +84,7 @@ impl Ledger {
             swept: false,
             rests_until_ms: 0,
             failed: false,
+            begun_ms: 0,
             spec,
         };
         for _ in 0..TAKE_OVER_ATTEMPTS {
@@ -153,6 +156,7 @@ impl Ledger {
             return Err(self.fenced("an earlier call of this writer failed: the table has to be taken over again"));
         }
         self.failed = true;
+        self.begun_ms = self.settings.clock.now_ms();
         Ok(())
     }
 
@@ -312,6 +316,7 @@ impl Ledger {
     }
 
     fn record(&self, kind: RecordKind, draft: Draft) -> Record {
+        let committed_ms = self.settings.clock.now_ms();
         Record {
             v: VERSION,
             kind,
@@ -321,7 +326,7 @@ impl Ledger {
             generation: self.spec.generation,
             seq: self.state.seq + 1,
             term: self.term,
-            committed_ms: self.settings.clock.now_ms(),
+            committed_ms,
             schema: self.spec.schema.id(),
             point: draft.point,
             added: draft.added,
@@ -330,6 +335,7 @@ impl Ledger {
             segments: draft.segments,
             rows: draft.rows,
             bytes_written: draft.bytes_written,
+            took_ms: if kind == RecordKind::Term { 0 } else { committed_ms.saturating_sub(self.begun_ms) },
             zero_dates: draft.zero_dates,
             published: self.publication(),
             switch_to: None,

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Term;
 use crate::lake::datafile::FileEntry;
+use crate::lake::effort::LOOKED_BACK_ON;
 use crate::lake::log::record::{Record, RecordKind, SegmentChange};
 use crate::lake::merge::Segment;
 use crate::lake::publish::Published;
-use crate::lake::{CommitPoint, Committed};
+use crate::lake::{CommitPoint, Committed, Effort};
 use crate::trial::{Mistake, planted};
 
 /// A file that was live once and stays for readers who planned on it.
@@ -66,6 +67,9 @@ pub(crate) struct State {
     /// When the first one was made that a record noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) first_published_ms: Option<u64>,
+    /// The last commits with changes, oldest first.
+    #[serde(default)]
+    pub(crate) recent: Vec<Effort>,
 }
 
 impl State {
@@ -84,6 +88,7 @@ impl State {
             switched: None,
             published: None,
             first_published_ms: None,
+            recent: Vec::new(),
         }
     }
 
@@ -118,6 +123,7 @@ impl State {
             bytes: files.iter().map(|file| file.bytes).sum(),
             committed_ms: self.committed_ms,
             zero_dates: self.zero_dates.clone(),
+            recent: self.recent.clone(),
         }
     }
 
@@ -158,10 +164,23 @@ impl State {
         if let Some(published) = record.published {
             self.note_publication(published);
         }
+        self.note_effort(record);
         self.seq = record.seq;
         self.id.clone_from(&record.id);
         self.committed_ms = record.committed_ms;
         Ok(())
+    }
+
+    fn note_effort(&mut self, record: &Record) {
+        let rows = record.rows.inserted + record.rows.updated + record.rows.deleted;
+        if record.kind != RecordKind::Commit || rows == 0 {
+            return;
+        }
+        if self.recent.len() >= LOOKED_BACK_ON {
+            self.recent.remove(0);
+        }
+        let (at_ms, took_ms, bytes) = (record.committed_ms, record.took_ms, record.bytes_written);
+        self.recent.push(Effort { at_ms, took_ms, rows, bytes });
     }
 
     fn note_publication(&mut self, published: Published) {

@@ -30,6 +30,7 @@ fn record(seq: u64, kind: RecordKind) -> Record {
         segments: None,
         rows: RowCounts::default(),
         bytes_written: 0,
+        took_ms: 0,
         zero_dates: BTreeMap::from([("d".to_owned(), 1)]),
         published: None,
         switch_to: None,
@@ -109,4 +110,25 @@ fn nothing_follows_a_switch_and_a_lower_term_may_switch() {
     state.apply(&switch).unwrap();
     assert_eq!(state.switched, Some(Switched { generation: 2, at_ms: 3000 }));
     assert!(state.apply(&record(4, RecordKind::Commit)).unwrap_err().contains("behind the switch"));
+}
+
+#[test]
+fn the_last_commits_with_changes_are_looked_back_on_and_a_checkpoint_keeps_them() {
+    let mut state = adopted();
+    for seq in 3..40 {
+        // Every other one only moves the position.
+        let rows = RowCounts { inserted: 1, updated: seq % 2, deleted: 0 };
+        let rows = if seq % 2 == 1 { rows } else { RowCounts::default() };
+        state.apply(&Record { rows, bytes_written: seq * 10, took_ms: seq, ..record(seq, RecordKind::Commit) }).unwrap();
+    }
+    let last = Effort { at_ms: 39_000, took_ms: 39, rows: 2, bytes: 390 };
+    assert_eq!(state.recent.last(), Some(&last));
+    assert_eq!(state.recent.first().map(|effort| effort.at_ms), Some(3_000));
+    assert_eq!(state.recent.len(), 19);
+    state.apply(&Record { rows: RowCounts { deleted: 1, ..RowCounts::default() }, ..record(40, RecordKind::Commit) }).unwrap();
+    state.apply(&Record { rows: RowCounts { deleted: 1, ..RowCounts::default() }, ..record(41, RecordKind::Commit) }).unwrap();
+    assert_eq!(state.recent.len(), LOOKED_BACK_ON);
+    assert_eq!(state.recent.first().map(|effort| effort.at_ms), Some(5_000));
+    let kept: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    assert_eq!(kept.committed().recent, state.recent);
 }
