@@ -93,28 +93,6 @@ make_versitygw() {
     scratch=
 }
 
-make_trino() {
-    command -v mvn >/dev/null || die "mvn is not there: install Maven"
-    local plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1 artefact
-    scratch=$(mktemp -d "$1.new.XXXXXX")
-    for artefact in io.trino:trino-server:476:tar.gz io.trino:trino-cli:476:jar:executable; do
-        mvn --quiet --batch-mode --no-transfer-progress "-Dmaven.repo.local=$scratch/repository" "$plugin:get" -Dtransitive=false \
-            "-Dartifact=$artefact" </dev/null >"$home/trino.log" 2>&1 || {
-            tail -n 20 -- "$home/trino.log" >&2
-            die "$artefact could not be fetched"
-        }
-    done
-    # All of it, for its jars are hard links into other connectors.
-    tar -C "$scratch" -xzf "$scratch"/repository/io/trino/trino-server/476/*.tar.gz
-    mkdir "$scratch/made"
-    mv -- "$scratch/trino-server-476" "$scratch/made/server"
-    mv -- "$scratch"/repository/io/trino/trino-cli/476/*-executable.jar "$scratch/made/trino.jar"
-    find "$scratch/made/server/plugin" -mindepth 1 -maxdepth 1 ! -name hive -exec rm -rf -- {} +
-    mv -T -- "$scratch/made" "$1"
-    rm -rf -- "$scratch"
-    scratch=
-}
-
 # The names of all settings of the broker.
 make_settings() {
     java -cp "$("$servers/kafka.sh" install)/*" "$files/Settings.java" >"$1.new"
@@ -125,20 +103,10 @@ fetch_s3a() {
     fetch_jars "$1" "Hadoop's S3 client" "$files/s3a.xml" 'hadoop-aws-*.jar' dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=@
 }
 
-newest_jdk() {
-    local jdk
-    for jdk in ${BINLAKE_JDK:-/usr/lib/jvm/*}; do
-        if [[ -r $jdk/release ]] && (($(sed -n 's/^JAVA_VERSION="\([0-9]*\).*/\1/p' "$jdk/release") >= 24)); then
-            realpath -- "$jdk"
-            return
-        fi
-    done
-    die "Trino wants a JDK 24 or newer: install one, or set BINLAKE_JDK"
-}
-
 # ---- the images --------------------------------------------------------------------------------------------------------------
 
-jdk=$(newest_jdk)
+jdk=$("$servers/trino.sh" jdk)
+trino=$("$servers/trino.sh" install)
 "$docker" image inspect debian:12-slim >/dev/null 2>&1 || make_debian
 build binlake-stand-in base known.sh="$files/known.sh"
 build mysql:9.7 mysql root="$("$servers/mysql.sh" install)" mysql.sh="$files/mysql.sh"
@@ -150,8 +118,7 @@ build versity/versitygw:v1.8.0 versitygw versitygw="$home/versitygw-1.8.0" versi
 ensure "$home/s3a-3.4.3" fetch_s3a "$home/s3a-3.4.3"
 build apache/hive:4.1.0 hive libs="$cache/metastore-4.1.0/libs" s3a="$home/s3a-3.4.3" hive-site.xml="$files/hive-site.xml" \
     metastore-log4j2.properties="$servers/metastore/log4j2.properties" hive.sh="$files/hive.sh"
-ensure "$home/trino-476" make_trino "$home/trino-476"
-build trinodb/trino:476 trino jdk="$jdk" server="$home/trino-476/server" trino.jar="$home/trino-476/trino.jar" etc="$files/trino_etc" \
+build trinodb/trino:476 trino jdk="$jdk" server="$trino/server" trino.jar="$trino/trino.jar" etc="$files/trino_etc" \
     trino.sh="$files/trino.sh"
 build prom/prometheus:v3.13.3 prometheus prometheus="$("$servers/promtool.sh" prometheus)" prometheus.sh="$files/prometheus.sh"
 build grafana/grafana:13.2.3 grafana grafana.py="$files/grafana.py"

@@ -146,6 +146,61 @@ async fn whatever_is_committed_is_shown_and_nothing_else_ever_is() {
     }
 }
 
+/// An engine may list the names first and ask for their directories later. A commit uses names that were there before it.
+#[tokio::test(start_paused = true)]
+async fn who_has_listed_the_names_before_a_commit_finds_all_of_it_behind() {
+    for kind in [TableKind::Mirror, TableKind::Changelog] {
+        let mut scene = Scene::new(kind, Layout::Segments, MemoryMetastore::new());
+        let mut writer = scene.begin(300).await;
+        scene.publish().await.unwrap();
+        let (mut most, begun) = (0, tokio::time::Instant::now());
+        for transaction in 0..60 {
+            let names: BTreeSet<Vec<String>> =
+                scene.metastore.partitions(&name()).await.unwrap().into_iter().map(|partition| partition.values).collect();
+            scene.insert(writer.as_mut(), transaction).await;
+            scene.publish().await.unwrap();
+            let partitions = scene.metastore.partitions(&name()).await.unwrap();
+            let found: Vec<String> =
+                partitions.iter().filter(|found| names.contains(&found.values)).map(|found| found.location.clone()).collect();
+            assert_eq!(Some(&full(&found)), scene.states.last(), "{kind:?}, behind transaction {transaction}");
+            let spare = partitions.len() - scene.seen().await.len();
+            assert!((4..=24).contains(&spare), "{spare} partitions show nothing");
+            most = most.max(scene.seen().await.len());
+        }
+        assert!(most > 2, "{kind:?} has {most} files at most");
+        assert!(begun.elapsed() < Duration::from_secs(1), "every name was there before it was needed");
+    }
+}
+
+/// A rebuild to many more files: their names are there for a while before they show anything.
+#[tokio::test(start_paused = true)]
+async fn names_that_nobody_foresaw_are_known_for_a_while_before_they_are_used() {
+    let mut scene = Scene::new(TableKind::Mirror, Layout::Segments, MemoryMetastore::new());
+    drop(scene.begin(10).await);
+    scene.publish().await.unwrap();
+    scene.spec = TableSpec { generation: 2, ..scene.spec.clone() };
+    let rows: Vec<(i64, &str)> = (0..3000).map(|id| (id, "some text that takes its place")).collect();
+    let chunk = scene.house.chunk(&scene.spec, 0, "a", &rows).await;
+    let mut new = scene.writer(2, 1).await;
+    new.adopt(vec![chunk], point(0, true)).await.unwrap();
+    for transaction in 0..40 {
+        // Splits.
+        put(
+            new.as_mut(),
+            transaction,
+            MIDNIGHT_MS,
+            &Change::Insert(10_000 + transaction as i64, "some text that takes its place"),
+        )
+        .unwrap();
+        new.commit(point(transaction + 1, true)).await.unwrap();
+    }
+    scene.note().await;
+    let begun = tokio::time::Instant::now();
+    scene.publish().await.unwrap();
+    assert!(scene.seen().await.len() > 8 && begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    scene.check_history();
+}
+
 #[tokio::test]
 async fn a_table_is_published_when_it_is_exact_and_not_before() {
     let mut scene = Scene::new(TableKind::Mirror, Layout::Segments, MemoryMetastore::new());

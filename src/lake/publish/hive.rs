@@ -133,6 +133,11 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// The group that all partitions of a mirror are in.
+    pub(super) fn mirror_group(&self) -> Option<&[String]> {
+        (self.partitioned_by.len() == 1).then_some(&[])
+    }
+
     /// Where a table with one location lies.
     pub(super) fn location(&self) -> String {
         match (self.partitioned_by.is_empty(), self.directories.first()) {

@@ -2,16 +2,26 @@
 //!
 //! The number of a partition has no meaning, so nothing has to be remembered: a partition that shows a live directory keeps it, every
 //! live directory that is not shown takes a partition that shows none, and numbers are added or left over as it comes out.
+//!
+//! **Why there are spare ones.** Some engines ask for the partitions' names first and for their directories a moment later (Trino 476: 85 of 375
+//! sums that it read meanwhile lacked rows). What such a reader finds is one state as long as that state uses no name that is younger than
+//! its list: so a number is there, on the empty directory, before it is needed, and a few always are, where a table grows. Where
+//! more are needed at once, [`Plan::is_unforeseen`] says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hive::{Directory, Wanted, canonical};
 use crate::lake::metastore::{HiveColumn, Partition};
 
+/// Spare partitions of a group that has so many others.
+fn spares(partitions: usize) -> usize {
+    4 + partitions / 8
+}
+
 /// What leads from the partitions that are there to those that are wanted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// New ones, on the empty directory.
+    /// New ones, on the empty directory: to be shown at once, or spare ones.
     pub(super) add: Vec<Partition>,
     /// Those that show something else from now on, the new ones among them. All at once.
     pub(super) alter: Vec<Partition>,
@@ -19,6 +29,8 @@ pub(super) struct Plan {
     pub(super) drop: Vec<Vec<String>>,
     /// Whether any of them goes to the empty directory.
     pub(super) needs_empty: bool,
+    /// Whether one that is new is to show something: who has listed the names before does not know it.
+    pub(super) is_unforeseen: bool,
 }
 
 /// A partition that shows a directory.
@@ -51,6 +63,12 @@ pub(super) fn fresh(wanted: &Wanted, columns: &[HiveColumn]) -> Vec<Partition> {
         partitions.push(showing(numbered(&directory.group, *number), directory, columns));
         *number += 1;
     }
+    if let Some((group, from)) =
+        next.last_key_value().map(|(group, from)| (*group, *from)).or(wanted.mirror_group().map(|group| (group, 0)))
+    {
+        let spare = from..from + spares(from as usize) as u64;
+        partitions.extend(spare.map(|number| on_empty(numbered(group, number), &wanted.empty, columns)));
+    }
     partitions
 }
 
@@ -73,37 +91,51 @@ pub(super) fn plan(wanted: &Wanted, columns: &[HiveColumn], found: &[Partition])
         group.wanted.insert(canonical(&directory.location), directory);
     }
     let mut plan = Plan::default();
+    // Where a table grows: a mirror anywhere, a changelog on its last day.
+    let growing = groups.keys().next_back().copied();
     for (name, group) in groups {
-        plan_group(name, group, (&wanted.empty, columns), &mut plan);
+        let spare = if Some(name) == growing { spares(group.wanted.len()) } else { 0 };
+        plan_group(name, group, spare, (&wanted.empty, columns), &mut plan);
     }
     plan
 }
 
-fn plan_group(name: &[String], mut group: Group<'_>, (empty, columns): (&str, &[HiveColumn]), plan: &mut Plan) {
+fn plan_group(name: &[String], mut group: Group<'_>, spare: usize, (empty, columns): (&str, &[HiveColumn]), plan: &mut Plan) {
     let number = |partition: &Partition| partition.values.last().and_then(|number| number.parse::<u64>().ok());
     group.found.sort_by_key(|partition| (number(partition), &partition.values));
     let mut numbers: BTreeSet<u64> = group.found.iter().filter_map(|partition| number(partition)).collect();
     // Of two that show the same directory the first keeps it.
     let free: Vec<&Partition> =
         group.found.into_iter().filter(|partition| group.wanted.remove(&canonical(&partition.location)).is_none()).collect();
-    let mut left = group.wanted.into_values();
+    let (mut left, mut idle) = (group.wanted.into_values(), 0);
     for partition in free {
         match left.next() {
             Some(directory) => plan.alter.push(showing(partition.values.clone(), directory, columns)),
-            None if canonical(&partition.location) == canonical(empty) => plan.drop.push(partition.values.clone()),
+            None if canonical(&partition.location) == canonical(empty) && idle >= 2 * spare => {
+                plan.drop.push(partition.values.clone())
+            }
             None => {
-                plan.needs_empty = true;
-                plan.alter.push(on_empty(partition.values.clone(), empty, columns));
+                idle += 1;
+                if canonical(&partition.location) != canonical(empty) {
+                    plan.needs_empty = true;
+                    plan.alter.push(on_empty(partition.values.clone(), empty, columns));
+                }
             }
         }
     }
     let mut next = 0;
-    for directory in left {
+    let mut unused = || {
         while !numbers.insert(next) {
             next += 1;
         }
-        plan.needs_empty = true;
-        plan.add.push(on_empty(numbered(name, next), empty, columns));
-        plan.alter.push(showing(numbered(name, next), directory, columns));
+        numbered(name, next)
+    };
+    for directory in left {
+        let values = unused();
+        plan.is_unforeseen = true;
+        plan.add.push(on_empty(values.clone(), empty, columns));
+        plan.alter.push(showing(values, directory, columns));
     }
+    plan.add.extend((idle..spare).map(|_| on_empty(unused(), empty, columns)));
+    plan.needs_empty |= !plan.add.is_empty();
 }

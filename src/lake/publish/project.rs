@@ -1,5 +1,7 @@
 //! Brings the metastore to what the log says.
 
+use std::time::Duration;
+
 use object_store::path::Path;
 
 use super::hive::{Wanted, can_follow, canonical, hive_location, hive_name, lies_below};
@@ -12,6 +14,9 @@ use crate::trial::{self, Mistake, at, planted};
 
 /// What a table is called until it is whole.
 const UNTIL_WHOLE: &str = "__binlake_new";
+/// How old a name has to be before something is shown under it: longer than an engine takes between its list of names and the directories. A
+/// margin for what no spare name was there for, as behind a rebuild to many more files; not a proof.
+const NAMES_AGE: Duration = Duration::from_secs(2);
 /// Empty partitions that one publication drops at most: each is a call.
 const DROPPED_AT_ONCE: usize = 16;
 /// Where databases lie: away from every table, for their location is deleted with them.
@@ -152,14 +157,21 @@ impl Projection<'_> {
         let partitions = self.metastore.partitions(&found.name).await?;
         self.check_partitions(found, &partitions)?;
         let plan = plan::plan(&self.wanted, &next.columns, &partitions);
+        // What is on the empty directory is nothing to a reader, whoever adds it.
+        if plan.needs_empty {
+            self.need_empty().await?;
+        }
+        if !plan.add.is_empty() {
+            self.metastore.add_partitions(&found.name, &Format::parquet(), &plan.add).await?;
+        }
         if self.is_shown(found) && plan.alter.is_empty() {
             return self.drop_empty(found, &plan.drop).await;
         }
+        if plan.is_unforeseen {
+            tokio::time::sleep(NAMES_AGE).await;
+        }
         let mut from = found.clone();
         if !plan.alter.is_empty() {
-            if plan.needs_empty {
-                self.need_empty().await?;
-            }
             // First the comparison: what was overtaken changes no partition.
             let mut unfinished = next.clone();
             unfinished.parameters.insert(UNFINISHED.to_owned(), "true".to_owned());
@@ -167,9 +179,6 @@ impl Projection<'_> {
                 self.swap(found, &unfinished).await?;
             }
             trial::point(at::CLAIMED);
-            if !plan.add.is_empty() {
-                self.metastore.add_partitions(&found.name, &Format::parquet(), &plan.add).await?;
-            }
             let at_once = if planted(Mistake::SwapInTwoCalls) { plan.alter.len().div_ceil(2) } else { plan.alter.len() };
             for partitions in plan.alter.chunks(at_once) {
                 self.metastore.alter_partitions(&found.name, &Format::parquet(), partitions).await?;

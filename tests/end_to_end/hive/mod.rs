@@ -4,6 +4,7 @@ mod hiveserver;
 mod int96;
 mod shown;
 mod spark;
+mod trino;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
