@@ -26,6 +26,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What a rebuild is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RebuildFrom {
+    /// The server's rows as they are now, and the changes from then on.
+    Snapshot,
+    /// The change log alone: refused, with the reason for each table.
+    Changelog,
+}
+
 /// The configuration file.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFile {
@@ -103,7 +112,14 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Builds tables anew beside the old state; readers are switched when the new one is exact.
-    Rebuild(Tables),
+    Rebuild {
+        /// Which.
+        #[command(flatten)]
+        tables: Tables,
+        /// What the new state is made from.
+        #[arg(long, value_enum, default_value = "snapshot")]
+        from: RebuildFrom,
+    },
     /// Stops writing tables; their changes go on being captured.
     Pause(Tables),
     /// Goes on with paused or parked tables.

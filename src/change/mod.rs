@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod clock;
+pub mod datetimes;
 pub mod failure;
 pub mod gtid;
 pub mod position;
@@ -14,6 +15,7 @@ pub mod schema;
 
 pub use capture::{Capture, CapturedTable};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use datetimes::{DatetimeEncoding, Datetimes};
 pub use failure::{Failure, Remedy};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{BinlogPosition, ChangePosition, Cut, Dropped, LogOffset, LogPlace, ParsePositionError, Term};

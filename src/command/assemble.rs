@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlake::change::{Clock, Failure, Remedy, SystemClock, TableName};
+use binlake::change::{Clock, DatetimeEncoding, Datetimes, Failure, Remedy, SystemClock, TableName};
 use binlake::changelog::{ChangeLog, KafkaLog, Usage};
 use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Word};
-use binlake::coordinator::{self, Resolver, SourcePlan, WantedTable};
+use binlake::coordinator::{self, Form, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
 use binlake::metadata::{Metadata, TableState, sqlite::SqliteMetadata};
 use binlake::pipeline::{Board, Rooms, load, write};
@@ -169,6 +169,11 @@ impl Assembled {
         self.config.http
     }
 
+    /// How values lie in files of generations that begin now.
+    pub(crate) fn form(&self) -> Form {
+        form(&self.config.lake)
+    }
+
     /// Milliseconds since 1970-01-01 UTC.
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
@@ -292,11 +297,6 @@ fn lake_settings(config: &Config, parts: &Parts, clock: Arc<dyn Clock>) -> lake:
         url: lake.url.clone(),
         options: lake::StoreOptions(lake.options.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect()),
         retention: lake::Retention { min: lake.retention.min, max: lake.retention.max, size: lake.retention.size },
-        datetime_zone: lake.datetime_zone.clone().unwrap_or_else(|| "UTC".to_owned()),
-        datetime: match lake.datetime {
-            config::Datetime::Instant => lake::DatetimeEncoding::Instant,
-            config::Datetime::String => lake::DatetimeEncoding::String,
-        },
         zero_dates_park: lake.zero_dates == config::ZeroDates::Error,
         check: match lake.check {
             config::Check::Rows => lake::Check::Rows,
@@ -388,8 +388,7 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
             mode: table.options.mode.word().to_owned(),
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,
-            timestamps_int96: config.lake.timestamp_encoding == config::Timestamps::Int96,
-            datetimes: datetimes(&config.lake),
+            form: form(&config.lake),
             named: table.named,
             options: TableOptions {
                 exclude_columns: table.options.exclude_columns,
@@ -403,9 +402,15 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
     })
 }
 
-/// What becomes of a DATETIME, and of which zone a changelog's days are.
-fn datetimes(lake: &config::LakeConfig) -> String {
-    format!("{} in {}", lake.datetime, lake.datetime_zone.as_deref().unwrap_or("UTC"))
+/// How values lie in files of generations that begin now.
+fn form(lake: &config::LakeConfig) -> Form {
+    let encoding = match lake.datetime {
+        config::Datetime::Instant => DatetimeEncoding::Instant,
+        config::Datetime::String => DatetimeEncoding::String,
+    };
+    let zone = lake.datetime_zone.clone().unwrap_or_else(|| "UTC".to_owned());
+    let timestamps_int96 = lake.timestamp_encoding == config::Timestamps::Int96;
+    Form { timestamps_int96, datetimes: Datetimes { encoding, zone } }
 }
 
 /// A source of which only the address is known, for `discover`.

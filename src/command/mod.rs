@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, Command, LogFormat};
+use crate::arguments::{Arguments, Command, LogFormat, RebuildFrom};
 
 pub(crate) mod allocator;
 mod assemble;
@@ -49,9 +49,12 @@ pub(crate) async fn dispatch(arguments: Arguments) -> ExitCode {
             start_log(log, "warn");
             explain::run(&file.config, &table, json).await
         }
-        Command::Rebuild(tables) => {
+        Command::Rebuild { tables, from } => {
             start_log(log, "warn");
-            request::run(&tables, RequestKind::Rebuild).await
+            match from {
+                RebuildFrom::Snapshot => request::run(&tables, RequestKind::Rebuild).await,
+                RebuildFrom::Changelog => request::refuse_changelog(&tables).await,
+            }
         }
         Command::Pause(tables) => {
             start_log(log, "warn");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use binlake::change::{Cut, Dropped};
+use binlake::coordinator::Form;
 use binlake::coordinator::supervisor::describe;
 use binlake::lake::{self, Committed, TableSpec};
 use binlake::metadata::{ChunkState, Parked, Phase, Published, SourceState, TableState};
@@ -77,6 +78,8 @@ pub(super) struct TableReport {
     pub(super) phase: String,
     pub(super) reason: Option<String>,
     pub(super) remedy: Option<String>,
+    /// What is not as the YAML has it though the table goes on, with what helps.
+    warnings: Vec<String>,
     pub(super) snapshot: Snapshot,
     pub(super) committed: Option<CommittedPlace>,
     pub(super) freshness_seconds: Option<f64>,
@@ -247,6 +250,8 @@ async fn table_report(
     };
     let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
     let (reason, remedy) = shown.or_else(|| unreadable.as_ref().map(describe)).unzip();
+    let kept = rooms.form().kept_otherwise(table);
+    let warnings = kept.into_iter().map(|kept| format!("{kept}; {}", Form::remedy(table))).collect();
     let phase = match (&table.phase, table.generation > 1 && committed.is_some()) {
         (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. }, true) => "rebuilding".to_owned(),
         (phase, _) => phase.to_string(),
@@ -259,6 +264,7 @@ async fn table_report(
         phase,
         reason,
         remedy,
+        warnings,
         snapshot: snapshot(table, &chunks),
         freshness_seconds: committed.as_ref().and_then(|committed| freshness(rooms.now_ms(), committed, taken.is_all, lag)),
         files: committed.as_ref().map_or(0, |committed| committed.files),
@@ -371,6 +377,9 @@ fn for_people(report: &Report) -> String {
             }
             for publication in table.publications.iter().filter(|publication| !publication.is_up_to_date()) {
                 text.push_str(&publication.for_people());
+            }
+            for warning in &table.warnings {
+                text.push_str(&format!("      warning: {warning}\n"));
             }
             if let Some(reason) = &table.reason {
                 text.push_str(&format!("      {reason}\n      remedy: {}\n", table.remedy.as_deref().unwrap_or("-")));

@@ -16,12 +16,15 @@ use crate::pipeline::board::SharedBoard;
 use crate::pipeline::{Board, Rooms, TableOptions, load, tail, write};
 
 pub mod attendant;
+pub mod form;
 pub mod lookout;
 pub mod publication;
 pub mod reconcile;
 pub mod requests;
 pub mod source_runner;
 pub mod supervisor;
+
+pub use form::Form;
 
 /// One table as the YAML wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +39,8 @@ pub struct WantedTable {
     pub topic: String,
     /// `layout: single`.
     pub layout_single: bool,
-    /// `timestamp_encoding: int96`.
-    pub timestamps_int96: bool,
-    /// `lake.datetime` and `lake.datetime_zone`, as `instant in UTC`.
-    pub datetimes: String,
+    /// How values lie in its files, if it begins now.
+    pub form: Form,
     /// The list names it; else a pattern brought it. What cannot be captured is an error if it is named, and parks if it is not.
     pub named: bool,
     /// What the source needs to know.

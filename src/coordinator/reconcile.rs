@@ -9,12 +9,12 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use crate::change::{Column, ColumnType, Failure, KeyKind, Remedy, TableName, TableSchema};
+use crate::change::{Failure, KeyKind, Remedy, TableName, TableSchema};
 use crate::metadata::{CaptureState, Parked, Phase, TableState};
 use crate::pipeline::past::{self, Past};
 use crate::pipeline::{Error, Ledger, Result, TableKey, TableOptions, targets};
 
-use super::{SourcePlan, WantedTable};
+use super::{Form, SourcePlan, WantedTable};
 
 /// Tables that the server is asked about at once, each on a connection of its own.
 const DESCRIBED_AT_ONCE: usize = 4;
@@ -31,6 +31,8 @@ pub async fn reconcile(plan: &SourcePlan, ledger: &Ledger, take_over: bool) -> R
     let wanted = (plan.resolver)(&names).map_err(|mistakes| Error::List { source_name: plan.name.clone(), mistakes })?;
     // Before anything is touched.
     let pasts = compare_with_past(plan, ledger, &wanted, &states, take_over).await?;
+    give_forms(ledger, &wanted, &pasts).await?;
+    let states = ledger.newest().await;
     let known: BTreeMap<&TableName, &Arc<TableState>> = states.iter().map(|state| (&state.table, state)).collect();
     let mut new: Vec<BoxFuture<'static, Result<TableState>>> = Vec::new();
     for (table, past) in wanted.iter().zip(&pasts).filter(|(table, _)| !known.contains_key(&table.name)) {
@@ -87,6 +89,21 @@ async fn compare_with_past(
     }
 }
 
+/// Gives all generations of the listed tables what of the form that is wanted makes no difference to their files.
+async fn give_forms(ledger: &Ledger, wanted: &[WantedTable], pasts: &[Past]) -> Result<()> {
+    let wanted: BTreeMap<&TableName, (&WantedTable, &Past)> =
+        wanted.iter().zip(pasts).map(|(table, past)| (&table.name, (table, past))).collect();
+    let keys: Vec<TableKey> = ledger.all().await.iter().map(|state| TableKey::of(state)).collect();
+    let give = |state: &mut TableState| {
+        if let Some((table, past)) = wanted.get(&state.table) {
+            // No chunk is read before the plan is stored; of a store that is older than the lake the lake knows better.
+            let untouched = state.plan.is_none() && past.generation < state.generation;
+            table.form.give_to(state, untouched);
+        }
+    };
+    ledger.update_all(&keys, give).await
+}
+
 /// A table's next generation, `generation` or higher: the lake must have no trace of it. Parked at once where it cannot be captured.
 pub async fn insert_new(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, generation: u32) -> Result<()> {
     let past = past::of(&plan.rooms, &table.mode, &table.into, &table.topic).await?;
@@ -123,8 +140,8 @@ async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32)
         mode: table.mode.clone(),
         into: table.into.clone(),
         layout_single: table.layout_single,
-        timestamps_int96: table.timestamps_int96,
-        datetimes: Some(table.datetimes.clone()),
+        timestamps_int96: table.form.timestamps_int96,
+        datetimes: Some(table.form.datetimes.clone()),
         topic: table.topic.clone(),
         schema: Arc::new(TableSchema {
             name: table.name.clone(),
@@ -178,15 +195,10 @@ async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &T
         tracing::info!(table = %state.table, "listed again: its changes were not captured in between, so it is built anew");
         return insert_new(plan, ledger, table, state.generation + 1).await;
     }
-    if table.timestamps_int96 != state.timestamps_int96 {
-        let remedy = format!("run `binlake rebuild {}`, or take the change back", state.table);
-        tracing::warn!(table = %state.table, remedy, "`lake.timestamp_encoding` was changed: its files stay as they are until it is built anew");
+    for kept in table.form.kept_otherwise(state) {
+        tracing::warn!(table = %state.table, remedy = Form::remedy(state), "{kept}");
     }
     let now = settings_of(table, state);
-    if now.is_none() && state.datetimes.as_ref() != Some(&table.datetimes) {
-        // Begun by a version that did not write it down, or nothing in it depends on it yet.
-        ledger.update(&key, |state| state.datetimes = Some(table.datetimes.clone())).await?;
-    }
     let taken_back = now.is_none() && state.phase.parked().is_some_and(|parked| parked.reason.contains(CHANGED));
     if state.listed && now.is_none() && !taken_back {
         return Ok(());
@@ -198,7 +210,13 @@ async fn keep(plan: &SourcePlan, ledger: &Ledger, table: &WantedTable, state: &T
         let at_ms = plan.rooms.clock.now_ms();
         ledger.park(&key, Parked { reason, remedy, resumable: true, at_ms }).await?;
     } else if taken_back {
-        ledger.update(&key, |state| state.phase = state.phase.working().clone()).await?;
+        let unpark = |state: &mut TableState| {
+            if let Phase::Parked { before, .. } = &state.phase {
+                state.phase = Phase::clone(before);
+            }
+        };
+        let resumed = ledger.update(&key, unpark).await?;
+        tracing::info!(table = %resumed.table, phase = %resumed.phase, "phase");
     }
     Ok(())
 }
@@ -217,21 +235,11 @@ fn settings_of(table: &WantedTable, state: &TableState) -> Option<String> {
             state.into.0, state.into.1, table.into.0, table.into.1
         ));
     }
-    if let Some(datetimes) = state.datetimes.as_ref().filter(|datetimes| **datetimes != table.datetimes && has_clocks(state)) {
-        return Some(format!("`lake.datetime` or `lake.datetime_zone` was changed from {datetimes} to {}", table.datetimes));
-    }
     let captured: BTreeSet<&str> = state.schema.columns.iter().map(|column| column.name.as_str()).collect();
     let excluded = |name: &str| table.options.exclude_columns.iter().any(|column| column.eq_ignore_ascii_case(name));
     let wanted: BTreeSet<&str> =
         state.schema.physical.iter().map(|(name, _)| name.as_str()).filter(|name| !excluded(name)).collect();
     (!state.schema.columns.is_empty() && captured != wanted).then(|| "`columns.exclude` was changed".to_owned())
-}
-
-/// Whether something in its files depends on how a DATETIME is read: one of its own, or the days of a changelog. Nobody could tell which row
-/// was written under which zone.
-fn has_clocks(state: &TableState) -> bool {
-    let is_clock = |column: &Column| matches!(column.kind, ColumnType::Datetime { .. });
-    state.mode != "mirror" || state.schema.columns.iter().any(is_clock)
 }
 
 async fn leave(plan: &SourcePlan, ledger: &Ledger, state: &TableState) -> Result<()> {

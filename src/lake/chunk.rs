@@ -62,8 +62,7 @@ impl ParquetChunk {
         }
         if changelog {
             let read_us = i64::try_from(settings.clock.now_ms()).unwrap_or(i64::MAX).saturating_mul(1000);
-            let mut days = Days::new(&settings.datetime_zone, spec.name.to_string())?;
-            day = format!("/{}", days::directory(days.day(read_us)?));
+            day = format!("/{}", days::directory(Days::of(&shape).day(read_us)?));
         }
         let rows = SnapshotRows { rows: RowsBuilder::new(&shape), changelog, since, next_row: chunk << ROW_BITS };
         let (store, settings, spec) = (store.clone(), settings.clone(), spec.clone());

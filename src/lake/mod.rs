@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangePosition, Clock, Cut, Dropped, LogOffset, RecordHead, Remark, RowSink, TableSchema, Term};
+use crate::change::{ChangePosition, Clock, Cut, Datetimes, Dropped, LogOffset, RecordHead, Remark, RowSink, TableSchema, Term};
 use crate::trial;
 
 pub mod batch;
@@ -64,15 +64,6 @@ pub struct Retention {
     pub size: f64,
 }
 
-/// How DATETIME is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatetimeEncoding {
-    /// As an instant: the wall clock read in `datetime_zone`; one that the zone skips or doubles parks.
-    Instant,
-    /// As MySQL prints it.
-    String,
-}
-
 /// How instants lie in a Parquet file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimestampEncoding {
@@ -100,10 +91,6 @@ pub struct Settings {
     pub options: StoreOptions,
     /// How long replaced files stay.
     pub retention: Retention,
-    /// IANA name of the zone DATETIME is read in, e.g. `UTC`.
-    pub datetime_zone: String,
-    /// How DATETIME is stored.
-    pub datetime: DatetimeEncoding,
     /// `zero_dates: error`: park instead of NULL.
     pub zero_dates_park: bool,
     /// What mirrors compare.
@@ -174,6 +161,8 @@ pub struct TableSpec {
     pub layout: Layout,
     /// How instants lie in all its files.
     pub timestamp_encoding: TimestampEncoding,
+    /// What a DATETIME becomes in all its files, and of which zone its days are. None where that is not known: nothing can be written then.
+    pub datetimes: Option<Datetimes>,
     /// The source's name in the YAML, for the records.
     pub source: String,
 }

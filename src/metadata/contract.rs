@@ -7,7 +7,7 @@ use super::{
     TableState,
 };
 use crate::change::{
-    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, Generated, KeyKind, LogOffset, LogPlace, TableName,
+    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, DatetimeEncoding, Datetimes, Generated, KeyKind, LogOffset, LogPlace, TableName,
     TableSchema, Term,
 };
 
@@ -159,7 +159,7 @@ async fn tables_show_their_newest_generation(stand: &dyn Stand) -> Result<()> {
         mode: "both".to_owned(),
         layout_single: true,
         timestamps_int96: true,
-        datetimes: Some("instant in UTC".to_owned()),
+        datetimes: Some(Datetimes { encoding: DatetimeEncoding::String, zone: "Asia/Shanghai".to_owned() }),
         starts: vec![place(9), place(u64::from(u32::MAX) * 4)],
         since_checkpoint: Some("{\"s\":1}".to_owned()),
         visible: Some("{\"v\":1}".to_owned()),

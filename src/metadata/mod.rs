@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::change::failure::advice_on_place;
-use crate::change::{Cut, Failure, LogPlace, Remedy, TableName, TableSchema, Term};
+use crate::change::{Cut, Datetimes, Failure, LogPlace, Remedy, TableName, TableSchema, Term};
 
 pub mod contract;
 pub mod memory;
@@ -134,10 +134,10 @@ pub struct TableState {
     /// Instants in its files are INT96 (`timestamp_encoding: int96`).
     #[serde(default)]
     pub timestamps_int96: bool,
-    /// What a DATETIME became in its files, and of which zone its days are: `lake.datetime` and `lake.datetime_zone`, as `instant in UTC`. None where an
-    /// older version began it.
+    /// What a DATETIME becomes in its files, and of which zone its days are (`lake.datetime`, `lake.datetime_zone`). None where an older
+    /// version began it, until the next start.
     #[serde(default)]
-    pub datetimes: Option<String>,
+    pub datetimes: Option<Datetimes>,
     /// The topic its changes are in. A generation has its own capture, in the same topic or a new one.
     pub topic: String,
     /// The captured shape.

@@ -22,6 +22,7 @@ pub fn targets(state: &TableState) -> Vec<TableSpec> {
             true => TimestampEncoding::Int96,
             false => TimestampEncoding::Int64,
         },
+        datetimes: state.datetimes.clone(),
         source: state.source.clone(),
     };
     names(&state.mode, table).into_iter().map(|(table, kind)| spec(table, kind)).collect()

@@ -211,6 +211,29 @@ pub(crate) async fn rebuilds(server: &Server) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_from_the_change_log_is_refused_with_the_reason_for_each_table() {
+    let server = Server::shared();
+    let tables = prepared(server, "unlogged", &["one"], "PRIMARY KEY").await;
+    server.execute(&["CREATE TABLE unlogged.empty (id INT NOT NULL PRIMARY KEY)"]).await;
+    let scene = Scene::new(server, &["{table: unlogged.*}"]);
+    scene.catch_up();
+    let refused = scene.run(&["rebuild", "unlogged.one", "unlogged.empty", "--from", "changelog"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.text());
+    let words = [
+        "unlogged.one cannot be built from its change log: the 1000 rows of its snapshot went straight into the lake",
+        "run `binlake rebuild unlogged.one`",
+        "unlogged.empty cannot be built from its change log: its snapshot had no row",
+    ];
+    assert!(words.iter().all(|word| refused.stderr.contains(word)), "{}", refused.text());
+    scene.catch_up();
+    assert!(scene.files("unlogged.one").iter().all(|file| file.contains("/g0001/")), "it was built anew all the same");
+    scene.good(&["rebuild", "unlogged.one", "--from", "snapshot"]);
+    scene.catch_up();
+    assert!(scene.files("unlogged.one").iter().all(|file| file.contains("/g0002/")));
+    assert_equal(&scene, server, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_same_state_is_refused() {
     let server = Server::shared();
     let tables = prepared(server, "twice", &["one"], "PRIMARY KEY").await;

@@ -55,3 +55,4 @@ mod soak;
 mod stores;
 mod values;
 mod workload;
+mod zones;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlake::change::{Clock, TableName};
-use binlake::coordinator::{self, WantedTable};
-use binlake::lake::{self, Check, DatetimeEncoding, Retention};
+use binlake::change::{Clock, DatetimeEncoding, Datetimes, TableName};
+use binlake::coordinator::{self, Form, WantedTable};
+use binlake::lake::{self, Check, Retention};
 use binlake::pipeline::{TableOptions, load, tail, write};
 use tokio::sync::Semaphore;
 
@@ -40,8 +40,6 @@ impl Limits {
                     max: Duration::from_secs(retention),
                     size: scene.between(0, 3) as f64,
                 },
-                datetime_zone: "UTC".to_owned(),
-                datetime: DatetimeEncoding::Instant,
                 zero_dates_park: false,
                 check: if scene.chance(0.9) { Check::Rows } else { Check::Keys },
                 // Small ones split and seal mirrors, large ones fold changelogs.
@@ -113,8 +111,10 @@ pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
         into: ("ods_shop".to_owned(), name.to_owned()),
         topic: format!("{topics}.shop.{name}"),
         layout_single: single,
-        timestamps_int96: false,
-        datetimes: "instant in UTC".to_owned(),
+        form: Form {
+            timestamps_int96: false,
+            datetimes: Datetimes { encoding: DatetimeEncoding::Instant, zone: "UTC".to_owned() },
+        },
         named: true,
         options: TableOptions::default(),
     }

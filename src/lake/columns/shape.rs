@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use jiff::tz::TimeZone;
 
-use crate::change::{Column, ColumnType, Generated};
-use crate::lake::{DatetimeEncoding, Error, Result, Settings, TableKind, TableSpec, TimestampEncoding};
+use crate::change::{Column, ColumnType, DatetimeEncoding, Generated};
+use crate::lake::{Error, Result, Settings, TableKind, TableSpec, TimestampEncoding};
 
 /// The columns that stand before the table's own in a changelog table.
 const CHANGE_COLUMNS: [(&str, DataType); 6] = [
@@ -86,12 +86,16 @@ impl Shape {
         if mirror && (key.is_empty() || key.iter().any(|index| *index >= spec.schema.columns.len())) {
             return Err(refuse("a mirror needs a key".to_owned(), "name its key with `key:`, or use `mode: changelog`"));
         }
-        let zone = match settings.datetime_zone.as_str() {
+        let Some(datetimes) = &spec.datetimes else {
+            let reason = "nobody wrote down what a DATETIME becomes in its files".to_owned();
+            return Err(refuse(reason, "run `binlake rebuild` for it"));
+        };
+        let zone = match datetimes.zone.as_str() {
             "UTC" => None,
             name => Some(TimeZone::get(name).map_err(|error| {
                 refuse(
                     format!("datetime_zone {name}: {error}"),
-                    "set `lake.datetime_zone` to a name of the IANA time zone database",
+                    "set `lake.datetime_zone` to a name of the IANA time zone database, and run `binlake rebuild` for it",
                 )
             })?),
         };
@@ -104,7 +108,7 @@ impl Shape {
             .columns
             .iter()
             .enumerate()
-            .map(|(index, column)| lake_column(column, settings.datetime, key.contains(&index)))
+            .map(|(index, column)| lake_column(column, datetimes.encoding, key.contains(&index)))
             .collect();
         fields.extend(columns.iter().map(|column| Field::new(column.name.to_lowercase(), column.data_type.clone(), true)));
         let mut seen: HashSet<&str> = if mirror { HashSet::new() } else { HashSet::from([DAY_COLUMN]) };
@@ -177,7 +181,7 @@ impl Shape {
         self.0.timestamp_encoding
     }
 
-    /// The zone DATETIME is read in; None for UTC.
+    /// The zone that DATETIME is read in and days are cut by; None for UTC.
     pub(crate) fn zone(&self) -> Option<&TimeZone> {
         self.0.zone.as_ref()
     }

@@ -11,15 +11,13 @@ use super::*;
 use crate::change::{
     CellError, Charset, Column, ColumnType, Generated, Image, KeyKind, RowSink, SystemClock, TableName, TableSchema, Value,
 };
-use crate::lake::{Check, DatetimeEncoding, LakeName, Layout, Retention, Settings, TableKind, TableSpec, TimestampEncoding};
+use crate::lake::{Check, LakeName, Layout, Retention, Settings, TableKind, TableSpec, TimestampEncoding};
 
 pub(crate) fn settings() -> Settings {
     Settings {
         url: String::new(),
         options: crate::lake::StoreOptions::default(),
         retention: Retention { min: Duration::ZERO, max: Duration::ZERO, size: 1.0 },
-        datetime_zone: "UTC".to_owned(),
-        datetime: DatetimeEncoding::Instant,
         zero_dates_park: false,
         check: Check::Rows,
         file_bytes: 1 << 20,
@@ -58,6 +56,7 @@ pub(crate) fn spec(kind: TableKind, columns: &[(&str, ColumnType)]) -> TableSpec
         schema: Arc::new(schema),
         layout: Layout::Segments,
         timestamp_encoding: TimestampEncoding::Int64,
+        datetimes: "instant in UTC".parse().ok(),
         source: "shop".to_owned(),
     }
 }
@@ -213,22 +212,24 @@ fn zero_dates_become_null_and_are_counted_unless_they_must_park_or_are_a_key() {
 #[test]
 fn a_datetime_is_an_instant_of_the_zone_or_text() {
     let columns = [("id", ColumnType::Date), ("at", ColumnType::Datetime { fraction: 2 })];
-    let table = spec(TableKind::Mirror, &columns);
+    let shape = |datetimes: &str| {
+        Shape::new(&TableSpec { datetimes: datetimes.parse().ok(), ..spec(TableKind::Mirror, &columns) }, &settings())
+    };
     // 2026-03-29 02:30:00 is skipped in Berlin.
     let row = |clock| vec![vec![Value::Date(1), Value::Datetime(clock)]];
     let skipped = 1_774_751_400_000_000;
-    let berlin = Settings { datetime_zone: "Europe/Berlin".to_owned(), ..settings() };
-    let shape = Shape::new(&table, &berlin).unwrap();
-    let batch = build(&shape, &row(skipped - 3_600_000_000)).unwrap();
+    let berlin = shape("instant in Europe/Berlin").unwrap();
+    let batch = build(&berlin, &row(skipped - 3_600_000_000)).unwrap();
     assert_eq!(batch.column(1).as_primitive::<TimestampMicrosecondType>().value(0), skipped - 7_200_000_000);
-    let error = build(&shape, &row(skipped)).unwrap_err();
+    let error = build(&berlin, &row(skipped)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "column at: DATETIME 2026-03-29 02:30:00.000000 is skipped in Europe/Berlin: set `datetime: string`"
     );
-    let text = Shape::new(&table, &Settings { datetime: DatetimeEncoding::String, ..berlin }).unwrap();
+    let text = shape("string in Europe/Berlin").unwrap();
     assert_eq!(build(&text, &row(skipped)).unwrap().column(1).as_string::<i32>().value(0), "2026-03-29 02:30:00.00");
-    assert!(Shape::new(&table, &Settings { datetime_zone: "Nowhere/At_All".to_owned(), ..settings() }).is_err());
+    assert!(shape("instant in Nowhere/At_All").is_err());
+    assert!(shape("not known").is_err());
 }
 
 #[test]

@@ -81,8 +81,6 @@ impl House {
             url,
             options: if ground == Ground::S3 { StoreOptions(options.collect()) } else { StoreOptions::default() },
             retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(86_400), size: 3.0 },
-            datetime_zone: "UTC".to_owned(),
-            datetime: DatetimeEncoding::Instant,
             zero_dates_park: false,
             check: Check::Rows,
             file_bytes: 64 << 10,
@@ -143,6 +141,7 @@ impl House {
             schema: Arc::new(schema),
             layout: Layout::Segments,
             timestamp_encoding: TimestampEncoding::Int64,
+            datetimes: "instant in UTC".parse().ok(),
             source: "shop".to_owned(),
         }
     }

@@ -70,6 +70,50 @@ async fn filled(house: &House, spec: &TableSpec) {
     assert!(writer.committed().files < 20, "nothing was folded");
 }
 
+/// Generations of one table are written side by side, each by what it was begun with: nothing of it is the lake's own.
+#[tokio::test]
+async fn each_generation_keeps_the_zone_that_it_was_begun_with() {
+    for house in houses() {
+        for kind in [TableKind::Mirror, TableKind::Changelog] {
+            let spec = |generation: u32, datetimes: &str| {
+                let name = LakeName { table: format!("{kind:?}"), ..name() };
+                let datetimes = datetimes.parse().ok();
+                TableSpec { name, generation, datetimes, ..spec(&house, kind, TimestampEncoding::Int64) }
+            };
+            let specs = [spec(1, "instant in UTC"), spec(2, "instant in Asia/Shanghai"), spec(3, "string in America/New_York")];
+            let since = Cut(BinlogPosition { epoch: 0, file: 1, offset: 100 });
+            // An hour before midnight in UTC: the snapshot is read and the changes are committed then.
+            let now_ms = MIDNIGHT_MS + 23 * HOUR_MS;
+            house.clock.advance(now_ms - house.clock.now_ms());
+            for spec in &specs {
+                let mut chunk = house.lake.chunk(spec, since, 0, "a").await.unwrap();
+                drive_row(chunk.sink(), 5);
+                let mut writer = house.lake.writer(spec.clone(), Term(1)).await.unwrap();
+                writer.adopt(vec![chunk.finish().await.unwrap()], point(0, false)).await.unwrap();
+            }
+            for transaction in 0..3 {
+                for spec in &specs {
+                    // As after a restart, each time.
+                    let lake = house.reopened();
+                    let mut writer = lake.writer(spec.clone(), Term(2 + transaction)).await.unwrap();
+                    writer.sink().begin(&head(Operation::Create, transaction, now_ms), LogOffset(transaction), true).unwrap();
+                    drive_row(writer.sink(), 13 + 8 * transaction as i64);
+                    writer.sink().end().unwrap();
+                    writer.commit(point(transaction + 1, false)).await.unwrap();
+                }
+            }
+            let clocks = ["2026-03-29T02:30:00.123456Z", "2026-03-28T18:30:00.123456Z", "2026-03-29 02:30:00.123456"];
+            for ((spec, clock), day) in specs.iter().zip(clocks).zip(["2026-11-22", "2026-11-23", "2026-11-22"]) {
+                let rows = house.lake.read_back(&spec.name, spec.generation).await.unwrap();
+                assert_eq!(counted(&rows, "born"), BTreeMap::from([(clock.to_owned(), 4)]), "{kind:?} {}", spec.generation);
+                if kind == TableKind::Changelog {
+                    assert_eq!(counted(&rows, "dt").get(day), Some(&4), "{:?}", counted(&rows, "dt"));
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn others_read_the_same_instants_in_both_forms() {
     let python = readers::python();

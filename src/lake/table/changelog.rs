@@ -35,7 +35,7 @@ pub(crate) struct ChangelogWriter {
 impl ChangelogWriter {
     pub(crate) fn new(ledger: Ledger) -> Result<Self> {
         let shape = Shape::new(&ledger.spec, &ledger.settings)?;
-        let rows = ChangeRows::new(&shape, &ledger.settings)?;
+        let rows = ChangeRows::new(&shape);
         let directory = ledger.commit_directory();
         Ok(Self { ledger, shape, rows, directory, growing: BTreeMap::new(), written: Vec::new(), parts: 0 })
     }

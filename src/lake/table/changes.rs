@@ -8,7 +8,7 @@ use crate::change::row::pass_cells;
 use crate::change::{CellError, Image, LogOffset, Operation, RecordHead, RowSink};
 use crate::lake::columns::{ChangeColumns, RowsBuilder, Shape};
 use crate::lake::log::record::RowCounts;
-use crate::lake::{ChangeSink, Error, Result, Settings};
+use crate::lake::{ChangeSink, Error, Result};
 
 /// Days with rows in memory at a time.
 const DAYS_OPEN: usize = 16;
@@ -33,9 +33,9 @@ pub(crate) struct ChangeRows {
 }
 
 impl ChangeRows {
-    pub(crate) fn new(shape: &Shape, settings: &Settings) -> Result<Self> {
-        Ok(Self {
-            days: Days::new(&settings.datetime_zone, shape.table().to_owned())?,
+    pub(crate) fn new(shape: &Shape) -> Self {
+        Self {
+            days: Days::of(shape),
             rows: RowsBuilder::new(shape),
             shape: shape.clone(),
             day: String::new(),
@@ -45,7 +45,7 @@ impl ChangeRows {
             changes: 0,
             counts: RowCounts::default(),
             zero_dates: BTreeMap::new(),
-        })
+        }
     }
 
     /// Bytes held in memory.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::lake::columns::Shape;
 use crate::lake::{Error, Result};
 
 /// Tells the day of an instant; instants come in runs of the same day, so the last day's bounds are kept.
@@ -16,13 +17,13 @@ pub(crate) struct Days {
 }
 
 impl Days {
-    pub(crate) fn new(zone: &str, table: String) -> Result<Self> {
-        let zone = TimeZone::get(zone).map_err(|error| Error::Value {
-            table: table.clone(),
-            reason: format!("datetime_zone {zone}: {error}"),
-            remedy: "set `lake.datetime_zone` to a name of the IANA time zone database".to_owned(),
-        })?;
-        Ok(Self { zone, table, bounds: (0, 0), day: String::new() })
+    /// The days of a table.
+    pub(crate) fn of(shape: &Shape) -> Self {
+        Self::in_zone(shape.zone().cloned().unwrap_or(TimeZone::UTC), shape.table().to_owned())
+    }
+
+    fn in_zone(zone: TimeZone, table: String) -> Self {
+        Self { zone, table, bounds: (0, 0), day: String::new() }
     }
 
     /// The day, as `2026-11-22`, of microseconds since 1970-01-01 UTC.
@@ -63,15 +64,14 @@ mod tests {
 
     #[test]
     fn a_day_begins_and_ends_in_its_zone() {
-        let mut utc = Days::new("UTC", String::new()).unwrap();
+        let mut utc = Days::in_zone(TimeZone::UTC, String::new());
         let midnight = 1_795_305_600_000_000; // 2026-11-22T00:00:00Z
         assert_eq!(utc.day(midnight).unwrap(), "2026-11-22");
         assert_eq!(utc.day(midnight - 1).unwrap(), "2026-11-21");
         assert_eq!(utc.day(midnight + 86_400_000_000 - 1).unwrap(), "2026-11-22");
-        let mut shanghai = Days::new("Asia/Shanghai", String::new()).unwrap();
+        let mut shanghai = Days::in_zone(TimeZone::get("Asia/Shanghai").unwrap(), String::new());
         assert_eq!(shanghai.day(midnight - 8 * 3_600_000_000).unwrap(), "2026-11-22");
         assert_eq!(shanghai.day(midnight + 16 * 3_600_000_000).unwrap(), "2026-11-23");
         assert_eq!(of_path("g0001/dt=2026-11-22/s1-t1-x/part-0000.parquet"), Some("2026-11-22"));
-        assert!(Days::new("Mars/Olympus", String::new()).is_err());
     }
 }

@@ -13,7 +13,7 @@ use crate::lake::log::generations;
 use crate::lake::log::record::RecordKind;
 use crate::lake::store::LakeStore;
 use crate::lake::{
-    Check, CommitPoint, DatetimeEncoding, Error, LakeName, Layout, Maintenance, Result, Retention, Settings, TableKind,
+    Check, CommitPoint, Error, LakeName, Layout, Maintenance, Result, Retention, Settings, TableKind,
     TableSpec, TimestampEncoding,
 };
 
@@ -36,8 +36,6 @@ impl House {
             url: String::new(),
             options: crate::lake::StoreOptions::default(),
             retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(86_400), size: 3.0 },
-            datetime_zone: "UTC".to_owned(),
-            datetime: DatetimeEncoding::Instant,
             zero_dates_park: false,
             check: Check::Rows,
             file_bytes: 1 << 20,
@@ -75,6 +73,7 @@ impl House {
             schema: Arc::new(schema),
             layout: Layout::Single,
             timestamp_encoding: TimestampEncoding::Int64,
+            datetimes: "instant in UTC".parse().ok(),
             source: "shop".to_owned(),
         };
         Ledger::take_over(store, &self.settings, spec, Term(term)).await

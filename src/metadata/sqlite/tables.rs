@@ -51,6 +51,7 @@ fn from_row(row: &Row<'_>) -> Outcome<TableState> {
         return Err(Trouble::Corrupt { what: what("schema"), reason: "its version is missing".to_owned() });
     };
     let (phase, offsets): (String, String) = (row.get("phase_document")?, row.get("starts")?);
+    let datetimes: Option<String> = row.get("datetimes")?;
     Ok(TableState {
         source: row.get("source")?,
         generation: loaded(|| what("generation"), generation)?,
@@ -58,7 +59,7 @@ fn from_row(row: &Row<'_>) -> Outcome<TableState> {
         into: (row.get("into_database")?, row.get("into_table")?),
         layout_single: row.get("layout_single")?,
         timestamps_int96: row.get("timestamps_int96")?,
-        datetimes: row.get("datetimes")?,
+        datetimes: datetimes.map(|text| parsed(|| what("datetimes"), &text)).transpose()?,
         topic: row.get("topic")?,
         schema: Arc::new(document::<TableSchema>(|| what("schema"), &schema)?),
         phase: document(|| what("phase"), &phase)?,
@@ -130,7 +131,7 @@ pub(super) fn save(transaction: &Transaction<'_>, state: &TableState) -> Outcome
         state.listed,
         schema_version,
         state.timestamps_int96,
-        state.datetimes,
+        state.datetimes.as_ref().map(ToString::to_string),
     ])?;
     Ok(())
 }

@@ -72,6 +72,7 @@ async fn corruption_is_named_and_never_read_over() {
         ("UPDATE tables SET phase_document = '{\"phase\":\"asleep\"}'", "table shop.orders, generation 1: phase"),
         ("UPDATE tables SET since = 'yesterday'", "table shop.orders, generation 1: since"),
         ("UPDATE tables SET since = NULL", "table shop.orders, generation 1: capture"),
+        ("UPDATE tables SET datetimes = 'somehow'", "table shop.orders, generation 1: datetimes"),
         ("UPDATE schemas SET document = '{}'", "table shop.orders, generation 1: schema"),
         ("PRAGMA foreign_keys = OFF; DELETE FROM schemas", "table shop.orders, generation 1: schema"),
     ];

@@ -16,7 +16,7 @@ use crate::change::{
 use crate::lake::columns::RowsBuilder;
 use crate::lake::datafile::{FileUpload, StoredFile};
 use crate::lake::keys::{sorted_by_key, stored_keys};
-use crate::lake::{ChangeSink, Check, ChunkPart, DatetimeEncoding, LakeName, Retention, TableKind, TableSpec, TimestampEncoding};
+use crate::lake::{ChangeSink, Check, ChunkPart, LakeName, Retention, TableKind, TableSpec, TimestampEncoding};
 
 /// SplitMix64: small, seeded, the same everywhere.
 pub(super) struct Random(u64);
@@ -111,6 +111,7 @@ pub(super) fn spec(kind: Kind, layout: Layout) -> TableSpec {
         schema: Arc::new(schema),
         layout,
         timestamp_encoding: TimestampEncoding::Int64,
+        datetimes: "instant in Asia/Shanghai".parse().ok(),
         source: "shop".to_owned(),
     }
 }
@@ -120,8 +121,6 @@ pub(super) fn settings(scratch: &std::path::Path) -> Settings {
         url: String::new(),
         options: crate::lake::StoreOptions::default(),
         retention: Retention { min: Duration::ZERO, max: Duration::ZERO, size: 1.0 },
-        datetime_zone: "Asia/Shanghai".to_owned(),
-        datetime: DatetimeEncoding::Instant,
         zero_dates_park: false,
         check: Check::Rows,
         file_bytes: 12 << 10,
