@@ -78,7 +78,7 @@ pub(super) struct TableReport {
     pub(super) phase: String,
     pub(super) reason: Option<String>,
     pub(super) remedy: Option<String>,
-    /// What is not as the YAML has it though the table goes on, with what helps.
+    /// What is not as the YAML has it though the table goes on, or is about to go wrong, with what helps.
     warnings: Vec<String>,
     pub(super) snapshot: Snapshot,
     pub(super) committed: Option<CommittedPlace>,
@@ -251,7 +251,8 @@ async fn table_report(
     let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
     let (reason, remedy) = shown.or_else(|| unreadable.as_ref().map(describe)).unzip();
     let kept = rooms.form().kept_otherwise(table);
-    let warnings = kept.into_iter().map(|kept| format!("{kept}; {}", Form::remedy(table))).collect();
+    let kept = kept.into_iter().map(|kept| format!("{kept}; {}", Form::remedy(table)));
+    let warnings = kept.chain(committed.as_ref().and_then(writing::warning)).collect();
     let phase = match (&table.phase, table.generation > 1 && committed.is_some()) {
         (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. }, true) => "rebuilding".to_owned(),
         (phase, _) => phase.to_string(),
@@ -270,10 +271,7 @@ async fn table_report(
         files: committed.as_ref().map_or(0, |committed| committed.files),
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
-        writing: committed
-            .as_ref()
-            .zip(specs.first())
-            .map(|(committed, spec)| writing::Report::of(committed, &spec.name.to_string())),
+        writing: committed.as_ref().map(writing::Report::of),
         publications,
         waiting: taken.waiting,
         lake_tables: specs.iter().map(|spec| spec.name.to_string()).collect(),
@@ -363,7 +361,6 @@ fn for_people(report: &Report) -> String {
                 seconds(table.freshness_seconds),
                 table.writing.as_ref().map(writing::Report::in_line).unwrap_or_default()
             ));
-            text.push_str(&table.writing.as_ref().map(writing::Report::below).unwrap_or_default());
             if table.phase == "snapshotting" || table.phase == "rebuilding" {
                 let snapshot = &table.snapshot;
                 text.push_str(&format!(

@@ -15,38 +15,28 @@ pub(super) struct Report {
     amplification: Option<f64>,
     /// The part of the time that commits took.
     busy: Option<f64>,
-    /// Why it is about to fall behind, if it is.
-    reason: Option<String>,
-    remedy: Option<String>,
+}
+
+/// That a lake table is about to fall behind, if it is, and what helps.
+pub(super) fn warning(committed: &Committed) -> Option<String> {
+    committed.strained().map(|strained| {
+        format!("{strained}; a longer `lake.commit.interval` writes less often for the same changes, `mode: changelog` and `binlake rebuild` copies nothing")
+    })
 }
 
 impl Report {
-    pub(super) fn of(committed: &Committed, lake_table: &str) -> Self {
-        let reason = committed.strained();
-        let remedy = reason.as_ref().map(|_| {
-            format!("a longer `lake.commit.interval` writes less often for the same changes; or `mode: changelog` and `binlake rebuild` for {lake_table}, which copies nothing")
-        });
+    pub(super) fn of(committed: &Committed) -> Self {
         Self {
             commits: committed.recent.len(),
             rows: committed.recent.iter().map(|effort| effort.rows).sum(),
             bytes: committed.recent.iter().map(|effort| effort.bytes).sum(),
             amplification: committed.write_amplification(),
             busy: committed.busy(),
-            reason,
-            remedy,
         }
     }
 
     /// Behind what else the table's line says.
     pub(super) fn in_line(&self) -> String {
         self.amplification.map_or_else(String::new, |amplification| format!("  writes {amplification:.1}x"))
-    }
-
-    /// A warning below the table's line.
-    pub(super) fn below(&self) -> String {
-        match (&self.reason, &self.remedy) {
-            (Some(reason), Some(remedy)) => format!("      {reason}\n      remedy: {remedy}\n"),
-            _ => String::new(),
-        }
     }
 }

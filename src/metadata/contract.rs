@@ -7,8 +7,8 @@ use super::{
     TableState,
 };
 use crate::change::{
-    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, DatetimeEncoding, Datetimes, Generated, KeyKind, LogOffset, LogPlace, TableName,
-    TableSchema, Term,
+    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, DatetimeEncoding, Datetimes, Generated, KeyKind, LogOffset,
+    LogPlace, TableName, TableSchema, Term,
 };
 
 /// An empty store, and processes that open it. Dropping what `open` returned is the death of that process.

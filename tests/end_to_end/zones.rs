@@ -160,7 +160,9 @@ async fn what_an_earlier_version_left_goes_on() {
     let mut scene = prepared(server, "zoned_before", "mirror").await;
     scene.catch_up();
     let clock = "zoned_before.clock";
-    let sql = |scene: &Scene, statement: &str| Connection::open(scene.path("state/binlake.db")).unwrap().execute_batch(statement).unwrap();
+    let sql = |scene: &Scene, statement: &str| {
+        Connection::open(scene.path("state/binlake.db")).unwrap().execute_batch(statement).unwrap()
+    };
 
     // It parked a table whose zone was changed.
     let parked = "UPDATE tables SET phase_document = json_object('phase', 'parked', 'before', json(phase_document), 'parked', json_object(

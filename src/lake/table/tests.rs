@@ -13,8 +13,8 @@ use crate::lake::log::generations;
 use crate::lake::log::record::RecordKind;
 use crate::lake::store::LakeStore;
 use crate::lake::{
-    Check, CommitPoint, Error, LakeName, Layout, Maintenance, Result, Retention, Settings, TableKind,
-    TableSpec, TimestampEncoding,
+    Check, CommitPoint, Error, LakeName, Layout, Maintenance, Result, Retention, Settings, TableKind, TableSpec,
+    TimestampEncoding,
 };
 
 const HOUR_MS: u64 = 3_600_000;

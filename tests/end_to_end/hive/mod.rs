@@ -121,7 +121,11 @@ async fn engines_read_what_mysql_has(database: &'static str, version: Version) {
     assert_equal(&scene, server, &tables, &shown, &mut spark).await;
     let status = scene.status();
     assert!(tables.iter().all(|table| is_shown(&status, table)), "{:?}", status.0);
-    assert!(!scene.good(&["status"]).contains("metastore:"), "there is nothing to say");
+    let told = scene.good(&["status"]);
+    assert!(!told.contains("metastore:"), "there is nothing to say: {told}");
+    let writing = &status.table(&tables[0]).unwrap()["writing"];
+    let is_known = writing["commits"].as_u64() > Some(0) && writing["amplification"].as_f64() > Some(0.0);
+    assert!(is_known && told.contains("writes "), "{writing}\n{told}");
 
     // By Hive's own SerDe, and the changelog, day by day.
     spark.set_native(false);
