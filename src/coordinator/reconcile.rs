@@ -93,7 +93,6 @@ async fn compare_with_past(
 async fn give_forms(ledger: &Ledger, wanted: &[WantedTable], pasts: &[Past]) -> Result<()> {
     let wanted: BTreeMap<&TableName, (&WantedTable, &Past)> =
         wanted.iter().zip(pasts).map(|(table, past)| (&table.name, (table, past))).collect();
-    let keys: Vec<TableKey> = ledger.all().await.iter().map(|state| TableKey::of(state)).collect();
     let give = |state: &mut TableState| {
         if let Some((table, past)) = wanted.get(&state.table) {
             // No chunk is read before the plan is stored; of a store that is older than the lake the lake knows better.
@@ -101,7 +100,7 @@ async fn give_forms(ledger: &Ledger, wanted: &[WantedTable], pasts: &[Past]) -> 
             table.form.give_to(state, untouched);
         }
     };
-    ledger.update_all(&keys, give).await
+    ledger.update_every(give).await
 }
 
 /// A table's next generation, `generation` or higher: the lake must have no trace of it. Parked at once where it cannot be captured.

@@ -182,6 +182,21 @@ impl Ledger {
         self.save(&mut tables, changed).await
     }
 
+    /// Changes whatever generations there are and makes the changes durable in one step.
+    pub async fn update_every(&self, mut change: impl FnMut(&mut TableState) + Send) -> Result<()> {
+        // Those that there are now: a removal whose answer was lost may have been done.
+        let mut tables = self.settled().await?;
+        let mut changed = Vec::new();
+        for current in tables.states.values() {
+            let mut state = TableState::clone(current);
+            change(&mut state);
+            if state != **current {
+                changed.push(state);
+            }
+        }
+        self.save(&mut tables, changed).await
+    }
+
     /// Reads again what writes that failed have done.
     pub async fn settle(&self) -> Result<()> {
         self.settled().await.map(drop)
