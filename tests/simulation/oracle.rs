@@ -225,7 +225,7 @@ impl Oracle {
         let Some((name, inside)) = split(path) else { return true };
         let published = self.lake.get(name).and_then(Table::published);
         inside.starts_with("_binlake/")
-            || inside.starts_with("_empty/")
+            || inside.starts_with("empty/")
             || published.is_some_and(|(_, state)| state.files.iter().any(|file| file.path == inside))
     }
 

@@ -19,8 +19,9 @@ use crate::lake::{LakeName, Layout, Result, Settings, TableKind, TableSpec};
 pub(super) const PART: &str = "_part";
 /// The day of a changelog's rows.
 pub(super) const DAY: &str = "dt";
-/// The directory that holds nothing.
-const EMPTY: &str = "_empty";
+/// The directory that holds nothing: nothing that engines look at. Hadoop takes a directory whose own name is hidden for one that is not
+/// there, and Spark then fails by its Hive reader.
+pub(super) const EMPTY: &str = "empty";
 /// Statistics of somebody's, wrong with the next commit: with them an engine might answer without reading.
 const STALE: [&str; 2] = ["COLUMN_STATS_ACCURATE", "spark.sql.statistics."];
 /// What a reader finds in Hive's comment column at most.

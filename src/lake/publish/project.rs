@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use object_store::path::Path;
 
-use super::hive::{Wanted, can_follow, canonical, hive_location, hive_name, lies_below};
+use super::hive::{EMPTY, Wanted, can_follow, canonical, hive_location, hive_name, lies_below};
 use super::{Publishing, SEQ, UNFINISHED, Version, plan, refused};
 use crate::lake::log::{generations, table_folder};
 use crate::lake::metastore::{self, Database, Expected, Format, Metastore, Partition, Table};
@@ -224,7 +224,7 @@ impl Projection<'_> {
 
     /// The empty directory has to be there: in a store it is there by what lies in it, and what engines pass over is hidden.
     async fn need_empty(&self) -> Result<()> {
-        let path = table_folder(&self.wanted.lake_name).join("_empty").join("_nothing");
+        let path = table_folder(&self.wanted.lake_name).join(EMPTY).join("_nothing");
         self.store.put(&path, bytes::Bytes::new()).await?;
         self.store.settle([path]).await
     }
