@@ -168,32 +168,18 @@ impl Ledger {
     }
 
     /// Changes several generations and makes the changes durable in one step.
-    pub async fn update_all(&self, keys: &[TableKey], mut change: impl FnMut(&mut TableState) + Send) -> Result<()> {
+    pub async fn update_all(&self, keys: &[TableKey], change: impl FnMut(&mut TableState) + Send) -> Result<()> {
         let mut tables = self.settled().await?;
-        let mut changed = Vec::new();
-        for key in keys {
-            let current = tables.states.get(key).ok_or_else(|| unknown(key))?;
-            let mut state = TableState::clone(current);
-            change(&mut state);
-            if state != **current {
-                changed.push(state);
-            }
-        }
+        let states = keys.iter().map(|key| tables.states.get(key).ok_or_else(|| unknown(key)));
+        let changed = changed(states.collect::<Result<Vec<_>>>()?, change);
         self.save(&mut tables, changed).await
     }
 
     /// Changes whatever generations there are and makes the changes durable in one step.
-    pub async fn update_every(&self, mut change: impl FnMut(&mut TableState) + Send) -> Result<()> {
+    pub async fn update_every(&self, change: impl FnMut(&mut TableState) + Send) -> Result<()> {
         // Those that there are now: a removal whose answer was lost may have been done.
         let mut tables = self.settled().await?;
-        let mut changed = Vec::new();
-        for current in tables.states.values() {
-            let mut state = TableState::clone(current);
-            change(&mut state);
-            if state != **current {
-                changed.push(state);
-            }
-        }
+        let changed = changed(tables.states.values(), change);
         self.save(&mut tables, changed).await
     }
 
@@ -309,6 +295,19 @@ impl Ledger {
     pub fn source_name(&self) -> &str {
         &self.source
     }
+}
+
+/// Those states that a change makes other ones.
+fn changed<'a>(
+    states: impl IntoIterator<Item = &'a Arc<TableState>>,
+    mut change: impl FnMut(&mut TableState),
+) -> Vec<TableState> {
+    let after = |state: &'a Arc<TableState>| {
+        let mut after = TableState::clone(state);
+        change(&mut after);
+        (after != **state).then_some(after)
+    };
+    states.into_iter().filter_map(after).collect()
 }
 
 fn unknown(key: &TableKey) -> Error {

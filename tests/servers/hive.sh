@@ -89,16 +89,6 @@ run() {
         -n tests -u "jdbc:hive2://127.0.0.1:$1/default;auth=noSasl" -f "$2" </dev/null
 }
 
-end() {
-    local dir pid
-    [[ -d $1 ]] || return 0
-    dir=$(realpath -- "$1")
-    take_dir "$dir"
-    pid=$(pid_with "$dir" "-Dbinlake.hive=$dir") || return 0
-    kill -KILL "$pid" 2>/dev/null || true
-    wait_gone "$pid" 60 || die "Hive $pid in $dir is still there after SIGKILL"
-}
-
 case ${1:-} in
 install)
     (($# == 1)) || usage
@@ -115,7 +105,7 @@ run)
     ;;
 kill)
     (($# == 2)) || usage
-    end "$2"
+    kill_with "$2" -Dbinlake.hive= Hive
     ;;
 *) usage ;;
 esac

@@ -73,11 +73,15 @@ undo() {
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Wait until the process `starting`, of directory $1, listens on port $2, and leave it running then; $3 names it for people.
-wait_listening() {
+wait_listening() { wait_started "$1" "$3" listens "$2"; }
+
+# Wait until a command, which stands behind the first two arguments, says that the process `starting` of directory $1 has started, and leave it
+# running then; $2 names it for people.
+wait_started() {
     local deadline=$((SECONDS + ${BINLAKE_START_LIMIT:-120}))
-    until listens "$2"; do
+    until "${@:3}"; do
         if ! kill -0 "$starting" 2>/dev/null || ((SECONDS >= deadline)); then
-            say "$3 in $1 did not start; the end of its log:"
+            say "$2 in $1 did not start; the end of its log:"
             tail -n 15 -- "$1/log" >&2
             exit 1
         fi
@@ -85,6 +89,17 @@ wait_listening() {
     done
     disown "$starting"
     starting=
+}
+
+# Kill the process of directory $1 that has the argument $2 with that directory behind it; $3 names it for people. None is no error.
+kill_with() {
+    local dir pid
+    [[ -d $1 ]] || return 0
+    dir=$(realpath -- "$1")
+    take_dir "$dir"
+    pid=$(pid_with "$dir" "$2$dir") || return 0
+    kill -KILL "$pid" 2>/dev/null || true
+    wait_gone "$pid" 60 || die "$3 $pid in $dir is still there after SIGKILL"
 }
 
 # Close every file above standard error, but for the one bash reads this script from.

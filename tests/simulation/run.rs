@@ -13,7 +13,7 @@ use crate::stage::Stage;
 use crate::violation::{Invariant, Violation};
 use crate::world;
 
-/// What must have happened a thousand times in ten thousand seeds.
+/// What must have happened five hundred times in ten thousand seeds.
 pub(crate) const EXPECTED: &[&str] = &[
     "fault: refused",
     "fault: answer lost",

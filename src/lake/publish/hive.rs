@@ -134,8 +134,8 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// The group that all partitions of a mirror are in.
-    pub(super) fn mirror_group(&self) -> Option<&[String]> {
+    /// The group that all partitions of a mirror are in, also while it has none.
+    pub(super) fn only_group(&self) -> Option<&[String]> {
         (self.partitioned_by.len() == 1).then_some(&[])
     }
 

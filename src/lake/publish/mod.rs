@@ -19,8 +19,8 @@
 //! partitioned table, other columns than can follow those before, another layout) is made under another name and renamed when it is whole;
 //! there, between dropping the old table and renaming the new one, a reader finds no table: the one step that is not atomic.
 //! An engine that asks for a table's directories in several calls may see two states: no metastore offers more, and `docs/lake.md` says what to
-//! set there. One that asks for the names first and for all directories afterwards sees one, for a commit uses names that were there before it
-//! ([`plan`]).
+//! set there. One that asks for the names first and for all directories right behind them sees one, for a commit uses names that were there
+//! before it ([`plan`]).
 //!
 //! **Why an overtaken daemon does no harm.** It projects the log as it stands, like its successor; and `binlake.seq`, which says generation,
 //! term and record (`g0002/t7/43`), is compared by the server and only ever grows. Two things are left: a server that compares nothing

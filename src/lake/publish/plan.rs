@@ -4,9 +4,10 @@
 //! live directory that is not shown takes a partition that shows none, and numbers are added or left over as it comes out.
 //!
 //! **Why there are spare ones.** Some engines ask for the partitions' names first and for all their directories a moment later (Trino 476: without
-//! spare ones one of 394 sums that it read beside five commits a second lacked rows). What such a reader finds is one state as long as
+//! spare ones one of 394 sums that it read beside a commit every 200 ms lacked rows). What such a reader finds is one state as long as
 //! that state uses no name that is younger than its list: so a number is there, on the empty directory, before it is needed, and a few
-//! always are, where a table grows. Where more are needed at once, [`Plan::is_unforeseen`] says so.
+//! always are, where a table grows. One is added at the latest by the publication before that which uses it; where more are needed at
+//! once, [`Plan::is_unforeseen`] says so. A reader that takes longer than that between its two questions may still lack rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,18 +57,16 @@ fn numbered(group: &[String], number: u64) -> Vec<String> {
 
 /// The partitions of a table that has none.
 pub(super) fn fresh(wanted: &Wanted, columns: &[HiveColumn]) -> Vec<Partition> {
-    let mut next: BTreeMap<&[String], u64> = BTreeMap::new();
+    let mut next: BTreeMap<&[String], usize> = wanted.only_group().map(|group| (group, 0)).into_iter().collect();
     let mut partitions = Vec::with_capacity(wanted.directories.len());
     for directory in &wanted.directories {
         let number = next.entry(directory.group.as_slice()).or_default();
-        partitions.push(showing(numbered(&directory.group, *number), directory, columns));
+        partitions.push(showing(numbered(&directory.group, *number as u64), directory, columns));
         *number += 1;
     }
-    if let Some((group, from)) =
-        next.last_key_value().map(|(group, from)| (*group, *from)).or(wanted.mirror_group().map(|group| (group, 0)))
-    {
-        let spare = from..from + spares(from as usize) as u64;
-        partitions.extend(spare.map(|number| on_empty(numbered(group, number), &wanted.empty, columns)));
+    if let Some((group, from)) = next.last_key_value() {
+        let spare = *from..from + spares(*from);
+        partitions.extend(spare.map(|number| on_empty(numbered(group, number as u64), &wanted.empty, columns)));
     }
     partitions
 }
@@ -81,7 +80,8 @@ struct Group<'a> {
 
 /// See the module.
 pub(super) fn plan(wanted: &Wanted, columns: &[HiveColumn], found: &[Partition]) -> Plan {
-    let mut groups: BTreeMap<&[String], Group<'_>> = BTreeMap::new();
+    let only = wanted.only_group().map(|group| (group, Group::default()));
+    let mut groups: BTreeMap<&[String], Group<'_>> = only.into_iter().collect();
     for partition in found {
         let group = partition.values.split_last().map_or(&[][..], |(_, group)| group);
         groups.entry(group).or_default().found.push(partition);
