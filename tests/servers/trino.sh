@@ -98,8 +98,8 @@ start() {
     wait_started "$dir" Trino takes_queries "$port"
 }
 
-# It listens before it does.
-takes_queries() { curl --silent --max-time 5 "http://127.0.0.1:$1/v1/info" | grep -q '"starting":false'; }
+# It listens, and says that it has started, before it does.
+takes_queries() { client "$1" --execute "SELECT 1" >/dev/null 2>&1; }
 
 client() {
     local port=$1

@@ -226,6 +226,7 @@ impl Oracle {
         let published = self.lake.get(name).and_then(Table::published);
         inside.starts_with("_binlake/")
             || inside.starts_with("empty/")
+            || inside.starts_with("spare/")
             || published.is_some_and(|(_, state)| state.files.iter().any(|file| file.path == inside))
     }
 

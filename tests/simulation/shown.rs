@@ -62,7 +62,7 @@ impl Shown {
         let mut directories = BTreeSet::new();
         for location in locations {
             let below = location.strip_prefix(&folder).ok_or_else(|| torn(format!("it shows {location}")))?;
-            if below != "empty" && !directories.insert(below.to_owned()) && !self.disturbed {
+            if !["empty", "spare"].contains(&below) && !directories.insert(below.to_owned()) && !self.disturbed {
                 return Err(torn(format!("{below} is shown twice")));
             }
         }

@@ -92,7 +92,11 @@ impl Scene {
 
 /// The directories that hold something, each once or not at all.
 fn full(directories: &[String]) -> BTreeSet<String> {
-    let full: Vec<String> = directories.iter().filter(|place| !place.ends_with("/empty")).map(|place| canonical(place)).collect();
+    let full: Vec<String> = directories
+        .iter()
+        .filter(|place| !place.ends_with("/empty") && !place.ends_with("/spare"))
+        .map(|place| canonical(place))
+        .collect();
     let set: BTreeSet<String> = full.iter().cloned().collect();
     assert_eq!(set.len(), full.len(), "two partitions share a directory: {full:?}");
     set

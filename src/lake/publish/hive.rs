@@ -19,9 +19,12 @@ use crate::lake::{LakeName, Layout, Result, Settings, TableKind, TableSpec};
 pub(super) const PART: &str = "_part";
 /// The day of a changelog's rows.
 pub(super) const DAY: &str = "dt";
-/// The directory that holds nothing: nothing that engines look at. Hadoop takes a directory whose own name is hidden for one that is not
-/// there, and Spark then fails by its Hive reader.
+/// The directory of a table that shows nothing by itself: without anything that engines look at. Hadoop takes a directory whose own name is
+/// hidden for one that is not there, and Spark then fails by its Hive reader.
 pub(super) const EMPTY: &str = "empty";
+/// The directory of partitions that show nothing. It is not the table's: Hive 4 takes a partition at its table's own place for one whose place
+/// nobody has said, looks for `dt=…/_part=…` there, and fails.
+pub(super) const SPARE: &str = "spare";
 /// Statistics of somebody's, wrong with the next commit: with them an engine might answer without reading.
 const STALE: [&str; 2] = ["COLUMN_STATS_ACCURATE", "spark.sql.statistics."];
 /// What a reader finds in Hive's comment column at most.
@@ -39,8 +42,10 @@ pub(super) struct Wanted {
     pub(super) partitioned_by: Vec<HiveColumn>,
     /// The table's folder.
     pub(super) folder: String,
-    /// A directory without files.
+    /// A directory without files, for the table.
     pub(super) empty: String,
+    /// One for partitions.
+    pub(super) spare: String,
     pub(super) directories: Vec<Directory>,
     /// What we say of the table.
     pub(super) parameters: BTreeMap<String, String>,
@@ -122,6 +127,7 @@ impl Wanted {
             columns,
             partitioned_by,
             empty: hive_location(store, &folder.clone().join(EMPTY)),
+            spare: hive_location(store, &folder.clone().join(SPARE)),
             folder: hive_location(store, &folder),
             directories: files.iter().map(|file| directory(store, spec, file)).collect::<Result<_>>()?,
             parameters: parameters(spec, state, &hive_location(store, &folder)),

@@ -10,12 +10,12 @@
 //! - any other mirror is partitioned by `_part`, a number without meaning: each partition is the directory of one segment's file;
 //! - a changelog is partitioned by `dt`, the day, and `_part`: each partition is the directory of one file of that day.
 //!
-//! No directory is ever given to two partitions (Hive shows the rows of only one of them), but for `empty`, which holds nothing.
+//! No directory is ever given to two partitions (Hive shows the rows of only one of them), but for `spare`, which holds nothing.
 //!
 //! **Why a reader sees a committed state and nothing else.** A table with one location is swapped in one `alter_table`. A partitioned one
 //! in one `alter_partitions`: [`plan`] compares the live files with what the partitions show, leaves those alone that show a live
-//! file, and lets the others show the rest. Partitions that are needed beyond that are added first, on `empty`, where they are nothing
-//! to a reader; those left over go to `empty` in the same call, and are dropped by a later publication. What takes several calls (a new
+//! file, and lets the others show the rest. Partitions that are needed beyond that are added first, on `spare`, where they are nothing
+//! to a reader; those left over go to `spare` in the same call, and are dropped by a later publication. What takes several calls (a new
 //! partitioned table, other columns than can follow those before, another layout) is made under another name and renamed when it is whole;
 //! there, between dropping the old table and renaming the new one, a reader finds no table: the one step that is not atomic.
 //! An engine that asks for a table's directories in several calls may see two states: no metastore offers more, and `docs/lake.md` says what to

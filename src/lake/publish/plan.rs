@@ -66,7 +66,7 @@ pub(super) fn fresh(wanted: &Wanted, columns: &[HiveColumn]) -> Vec<Partition> {
     }
     if let Some((group, from)) = next.last_key_value() {
         let spare = *from..from + spares(*from);
-        partitions.extend(spare.map(|number| on_empty(numbered(group, number as u64), &wanted.empty, columns)));
+        partitions.extend(spare.map(|number| on_empty(numbered(group, number as u64), &wanted.spare, columns)));
     }
     partitions
 }
@@ -95,7 +95,7 @@ pub(super) fn plan(wanted: &Wanted, columns: &[HiveColumn], found: &[Partition])
     let growing = groups.keys().next_back().copied();
     for (name, group) in groups {
         let spare = if Some(name) == growing { spares(group.wanted.len()) } else { 0 };
-        plan_group(name, group, spare, (&wanted.empty, columns), &mut plan);
+        plan_group(name, group, spare, (&wanted.spare, columns), &mut plan);
     }
     plan
 }

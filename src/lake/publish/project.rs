@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use object_store::path::Path;
 
-use super::hive::{EMPTY, Wanted, can_follow, canonical, hive_location, hive_name, lies_below};
+use super::hive::{EMPTY, SPARE, Wanted, can_follow, canonical, hive_location, hive_name, lies_below};
 use super::{Publishing, SEQ, UNFINISHED, Version, plan, refused};
 use crate::lake::log::{generations, table_folder};
 use crate::lake::metastore::{self, Database, Expected, Format, Metastore, Partition, Table};
@@ -222,10 +222,12 @@ impl Projection<'_> {
         Ok(())
     }
 
-    /// The empty directory has to be there: in a store it is there by what lies in it, and what engines pass over is hidden.
+    /// The empty directories have to be there: in a store they are there by what lies in them, and what engines pass over is hidden.
     async fn need_empty(&self) -> Result<()> {
-        let path = table_folder(&self.wanted.lake_name).join(EMPTY).join("_nothing");
-        self.store.put(&path, bytes::Bytes::new()).await?;
-        self.store.settle([path]).await
+        let paths = [EMPTY, SPARE].map(|empty| table_folder(&self.wanted.lake_name).join(empty).join("_nothing"));
+        for path in &paths {
+            self.store.put(path, bytes::Bytes::new()).await?;
+        }
+        self.store.settle(paths).await
     }
 }
