@@ -65,11 +65,15 @@ fn assert_covered(coverage: &Coverage) {
     }
 }
 
+/// Played twice at the same time: what two plays shared would be seen too.
 #[test]
 fn the_same_seed_goes_the_same_way() {
+    let play = |seed| run::seed(seed, None).unwrap_or_else(|violation| panic!("{violation}"));
     for seed in 0..12 {
-        let one = run::seed(seed, None).unwrap_or_else(|violation| panic!("{violation}"));
-        let other = run::seed(seed, None).unwrap_or_else(|violation| panic!("{violation}"));
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| play(seed));
+            (play(seed), other.join().unwrap())
+        });
         assert_eq!(one, other, "seed {seed}");
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Limits {
     pub write_rows: u64,
     pub write_bytes: u64,
     pub log_bytes: u64,
+    _scratch: tempfile::TempDir,
 }
 
 impl Limits {
@@ -29,6 +30,8 @@ impl Limits {
         // What spills goes into real files; memory's own file system spares thousands of waits.
         let memory = std::path::Path::new("/dev/shm");
         let scratch = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        // Of this play alone: two threads may play the same seed at a time, whose batches then have the same names.
+        let scratch = tempfile::Builder::new().prefix("binlake-simulation-").tempdir_in(scratch).unwrap();
         let spills = scene.chance(0.2);
         let retention = scene.between(1, 7);
         Self {
@@ -47,7 +50,7 @@ impl Limits {
                 row_group_bytes: scene.between(40, 90) as usize,
                 checkpoint_every: scene.between(2, 8),
                 batch_bytes: if spills { 300 } else { 1 << 20 },
-                scratch: scratch.join("binlake-simulation"),
+                scratch: scratch.path().to_owned(),
                 clock,
                 publishing: None,
             },
@@ -62,6 +65,7 @@ impl Limits {
             write_bytes: scene.between(1000, 8000),
             // Room for the largest transaction, and for little more.
             log_bytes: if scene.chance(0.2) { 24_000 } else { ROOMY },
+            _scratch: scratch,
         }
     }
 
