@@ -126,12 +126,14 @@ pub struct Shown {
 pub struct Publishing {
     metastore: Arc<dyn Metastore>,
     shown: Mutex<BTreeMap<LakeName, Shown>>,
+    /// Whose turn it is to publish a table.
+    turns: Mutex<BTreeMap<LakeName, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Publishing {
     /// Publication in this metastore.
     pub fn new(metastore: Arc<dyn Metastore>) -> Self {
-        Self { metastore, shown: Mutex::default() }
+        Self { metastore, shown: Mutex::default(), turns: Mutex::default() }
     }
 
     pub(crate) fn metastore(&self) -> &dyn Metastore {
@@ -157,6 +159,13 @@ impl Publishing {
         let first_ms = before.map_or(now_ms, |shown| shown.first_ms);
         let shown = Shown { generation: version.generation, seq: version.seq, at_ms: now_ms, first_ms };
         marks.insert(name.clone(), shown);
+    }
+
+    /// One publication of a table at a time: two generations are published side by side, and a swap of the older one that is still on its way
+    /// would undo what the newer has shown.
+    async fn turn(&self, name: &LakeName) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default());
+        turn.lock_owned().await
     }
 
     /// Every directory that the metastore names for a table, in one form.

@@ -38,6 +38,7 @@ pub(in crate::lake) async fn publish(
     publishing: &Publishing,
     spec: &TableSpec,
 ) -> Result<()> {
+    let _turn = publishing.turn(&spec.name).await;
     let live = generations::live(store, &spec.name).await?;
     if live.generation() != spec.generation {
         return Ok(());
