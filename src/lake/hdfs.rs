@@ -53,8 +53,10 @@ use super::temporary;
 
 /// The blocks of our files: HDFS's own default. The size has to be known, as each block is synced before the next one begins.
 const BLOCK_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 128 << 20 };
-/// How long removing a temporary file may take.
+/// How long one try to remove a temporary file may take, how many there are, and the pause before the second, which doubles.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
+const REMOVALS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 /// The only way of finding a NameNode that asks none that is behind.
 const NO_OBSERVERS: &str = "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider";
 
@@ -187,9 +189,14 @@ impl Drop for Temporary {
         let (false, Ok(runtime)) = (self.placed, tokio::runtime::Handle::try_current()) else { return };
         let (client, path) = (self.client.clone(), self.path.clone());
         runtime.spawn(async move {
-            let removal = async { client.delete(&path, false).await.map_err(generic) };
-            if let Err(error) = bounded(REMOVAL_LIMIT, removal).await {
-                tracing::debug!(path, %error, "what was written for a put that failed stays until it is cleaned away");
+            let mut pause = PAUSE;
+            for _ in 0..REMOVALS {
+                // Nobody else has the name: so it does no harm to try again what was perhaps done.
+                let removal = async { client.delete(&path, false).await.map_err(generic) };
+                let Err(error) = bounded(REMOVAL_LIMIT, removal).await else { return };
+                tracing::debug!(path, %error, "what was written for a put that failed is still there");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
             }
         });
     }
