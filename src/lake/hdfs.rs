@@ -99,9 +99,20 @@ fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error
     Error::Generic { store: "hdfs", source: source.into() }
 }
 
+/// What Hadoop says, without where in its own code it says so.
+fn without_trace(error: HdfsError) -> HdfsError {
+    match error {
+        HdfsError::RPCError(class, said) => {
+            HdfsError::RPCError(class, said.split("\n\tat ").next().unwrap_or_default().to_owned())
+        }
+        other => other,
+    }
+}
+
 /// What the client says, in the words of a store. Nothing here tells that a name is taken: only a rename can.
 fn told(error: HdfsError, path: &Path) -> Error {
     let path = path.to_string();
+    let error = without_trace(error);
     match &error {
         HdfsError::FileNotFound(_) => Error::NotFound { path, source: error.into() },
         HdfsError::RPCError(class, _) if class == FILE_NOT_FOUND => Error::NotFound { path, source: error.into() },
@@ -133,16 +144,17 @@ fn retold(error: Error, path: &Path) -> Error {
 struct Temporary {
     client: Client,
     path: String,
-    writer: FileWriter,
+    writer: Box<FileWriter>,
     /// Bytes in the block that is open, none of them synced yet.
     unsynced: u64,
+    /// Nothing is left under its own name.
     placed: bool,
 }
 
 impl Temporary {
     async fn create(client: &Client, place: &Path) -> hdfs_native::Result<Self> {
         let path = absolute(&temporary::beside(place));
-        let writer = client.create(&path, WriteOptions::default().block_size(BLOCK_BYTES)).await?;
+        let writer = Box::new(client.create(&path, WriteOptions::default().block_size(BLOCK_BYTES)).await?);
         Ok(Self { client: client.clone(), path, writer, unsynced: 0, placed: false })
     }
 
@@ -152,7 +164,7 @@ impl Temporary {
                 let room = usize::try_from(BLOCK_BYTES - self.unsynced).unwrap_or(usize::MAX);
                 let piece = bytes.split_to(room.min(bytes.len()));
                 self.unsynced += piece.len() as u64;
-                self.writer.write_bytes(piece).await?;
+                Box::pin(self.writer.write_bytes(piece)).await?;
                 if self.unsynced == BLOCK_BYTES {
                     self.sync().await?;
                 }
@@ -162,17 +174,17 @@ impl Temporary {
     }
 
     async fn sync(&mut self) -> hdfs_native::Result<()> {
-        self.writer.hsync().await?;
+        Box::pin(self.writer.hsync()).await?;
         self.unsynced = 0;
         Ok(())
     }
 
     /// Gives the file its place; whether it has got it. Any error leaves that open.
-    async fn put_at(mut self, place: &Path, overwrite: bool) -> hdfs_native::Result<bool> {
+    async fn put_at(&mut self, place: &Path, overwrite: bool) -> hdfs_native::Result<bool> {
         if self.unsynced > 0 {
             self.sync().await?;
         }
-        self.writer.close().await?;
+        Box::pin(self.writer.close()).await?;
         match self.client.rename(&self.path, &absolute(place), overwrite).await {
             Ok(()) => {
                 self.placed = true;
@@ -181,6 +193,12 @@ impl Temporary {
             Err(HdfsError::AlreadyExists(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes what got no place, at once: who was refused may end now.
+    async fn remove(mut self) {
+        let removal = async { self.client.delete(&self.path, false).await.map_err(generic) };
+        self.placed = bounded(REMOVAL_LIMIT, removal).await.is_ok();
     }
 }
 
@@ -207,10 +225,13 @@ fn put() -> PutResult {
 }
 
 /// Gives what is written its place, and says so as a put does.
-async fn finish(temporary: Temporary, place: &Path, overwrite: bool) -> Result<PutResult> {
+async fn finish(mut temporary: Temporary, place: &Path, overwrite: bool) -> Result<PutResult> {
     match temporary.put_at(place, overwrite).await {
         Ok(true) => Ok(put()),
-        Ok(false) => Err(Error::AlreadyExists { path: place.to_string(), source: "there is a file of this name".into() }),
+        Ok(false) => {
+            temporary.remove().await;
+            Err(Error::AlreadyExists { path: place.to_string(), source: "there is a file of this name".into() })
+        }
         Err(error) => Err(told_of_put(error, place)),
     }
 }
@@ -261,7 +282,7 @@ impl MultipartUpload for HdfsUpload {
     async fn complete(&mut self) -> Result<PutResult> {
         let mut written = self.written.lock().await;
         let temporary = written.temporary.take().filter(|_| written.parts == self.parts).ok_or_else(ended)?;
-        finish(temporary, &self.place, true).await
+        Box::pin(finish(temporary, &self.place, true)).await
     }
 
     async fn abort(&mut self) -> Result<()> {
@@ -289,7 +310,7 @@ impl ObjectStore for Hdfs {
         };
         let mut temporary = self.begin(location).await?;
         temporary.write(payload).await.map_err(|error| told_of_put(error, location))?;
-        finish(temporary, location, overwrite).await
+        Box::pin(finish(temporary, location, overwrite)).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

@@ -278,6 +278,30 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(feature = "hdfs"))]
+    fn what_was_not_built_in_is_refused_by_name() {
+        let error = open("hdfs://namenode:8020/ods", &StoreOptions::default()).unwrap_err();
+        assert!(matches!(&error, Error::Unsuitable { reason, remedy, .. }
+            if reason.contains("built without hdfs://") && remedy == "build with --features hdfs"));
+    }
+
+    #[test]
+    #[cfg(feature = "hdfs")]
+    fn a_namenode_has_a_port_and_a_name_service_what_describes_it() {
+        let service = options(&[
+            ("dfs.ha.namenodes.lakes", "one,two"),
+            ("dfs.namenode.rpc-address.lakes.one", "127.0.0.1:1"),
+            ("dfs.namenode.rpc-address.lakes.two", "127.0.0.1:2"),
+        ]);
+        for (url, root) in [("hdfs://namenode:8020/ods/lake/", "hdfs://namenode:8020/ods/lake"), ("hdfs://lakes", "hdfs://lakes")]
+        {
+            let place = open(url, &service).unwrap();
+            assert_eq!((place.root.as_str(), place.local.is_none(), place.directories.is_some()), (root, true, true));
+        }
+        assert!(matches!(open("hdfs://nobody/ods", &service), Err(Error::Unsuitable { .. })));
+    }
+
+    #[test]
     fn neither_options_nor_errors_show_a_secret() {
         let secret = "not for any eyes";
         let given = options(&[("azure_storage_sas_key", secret), ("account_name", "us"), ("timeout", secret)]);

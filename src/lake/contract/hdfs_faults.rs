@@ -124,6 +124,20 @@ async fn an_upload_of_several_blocks_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_cleaned_away_before_its_rename_never_gets_its_place() {
+    let store = store();
+    let path = Path::from("a/part.parquet");
+    let mut upload = store.objects().put_multipart(&path).await.unwrap();
+    upload.put_part(PutPayload::from(vec![1; 100])).await.unwrap();
+    let beside = all(&store).await.remove(0);
+    assert_eq!(temporary::of(beside.filename().unwrap()), Some("part.parquet"));
+    store.delete(&beside).await.unwrap();
+    let error = upload.complete().await.unwrap_err();
+    assert!(matches!(error, object_store::Error::Generic { .. }), "the outcome is unknown: {error:?}");
+    assert!(all(&store).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn directories_go_where_they_are_empty_and_what_is_not_there_is_no_error() {
     let store = store();
     let (file, directory) = (Path::from("a/b/c.json"), Path::from("a/b"));
