@@ -28,9 +28,10 @@
 //! was given up are removed by a task of its own), which the lake's cleaning finds beside their places; open files, whose leases the NameNode
 //! ends by itself; and directories, which are real here, so the lake removes them as it does on a disk.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Queue, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,7 +43,7 @@ use hdfs_native::{Client, ClientBuilder, HdfsError, WriteOptions};
 use hdfs_native_object_store::HdfsObjectStore;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 use tokio::sync::Mutex;
@@ -236,18 +237,37 @@ async fn finish(mut temporary: Temporary, place: &Path, overwrite: bool) -> Resu
     }
 }
 
-/// An upload: one file, written part after part.
+/// An upload: one file, written part after part, in whatever order these are waited for.
 struct HdfsUpload {
     place: Path,
-    /// How many parts were given out.
+    /// How many parts there are.
     parts: usize,
+    /// Those that are not written yet, in order.
+    waiting: Arc<Queue<VecDeque<PutPayload>>>,
     written: Arc<Mutex<Written>>,
 }
 
 struct Written {
-    /// None once it has ended, and while a part is being written: what a part that was given up has left is not gone on with.
+    /// None once it has ended, and while parts are being written: what one that was given up has left is not gone on with.
     temporary: Option<Temporary>,
     parts: usize,
+}
+
+impl Written {
+    /// Writes what waits, as far as the first so many parts.
+    async fn write(&mut self, waiting: &Queue<VecDeque<PutPayload>>, parts: usize, place: &Path) -> Result<()> {
+        if self.parts >= parts {
+            return Ok(());
+        }
+        let mut temporary = self.temporary.take().ok_or_else(ended)?;
+        while self.parts < parts {
+            let part = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front().ok_or_else(ended)?;
+            Box::pin(temporary.write(part)).await.map_err(|error| told_of_put(error, place))?;
+            self.parts += 1;
+        }
+        self.temporary = Some(temporary);
+        Ok(())
+    }
 }
 
 impl fmt::Debug for HdfsUpload {
@@ -263,20 +283,11 @@ fn ended() -> Error {
 #[async_trait]
 impl MultipartUpload for HdfsUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (number, written, place) = (self.parts, Arc::clone(&self.written), self.place.clone());
         self.parts += 1;
-        async move {
-            let mut written = written.lock().await;
-            let mut temporary = written.temporary.take().ok_or_else(ended)?;
-            if written.parts != number {
-                return Err(generic("the parts of an upload came in another order"));
-            }
-            temporary.write(data).await.map_err(|error| told_of_put(error, &place))?;
-            written.parts += 1;
-            written.temporary = Some(temporary);
-            Ok(())
-        }
-        .boxed()
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(data);
+        let (parts, place) = (self.parts, self.place.clone());
+        let (waiting, written) = (Arc::clone(&self.waiting), Arc::clone(&self.written));
+        async move { written.lock().await.write(&waiting, parts, &place).await }.boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
@@ -315,7 +326,8 @@ impl ObjectStore for Hdfs {
 
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let written = Written { temporary: Some(self.begin(location).await?), parts: 0 };
-        Ok(Box::new(HdfsUpload { place: location.clone(), parts: 0, written: Arc::new(Mutex::new(written)) }))
+        let (place, waiting) = (location.clone(), Arc::default());
+        Ok(Box::new(HdfsUpload { place, parts: 0, waiting, written: Arc::new(Mutex::new(written)) }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -341,7 +353,14 @@ impl ObjectStore for Hdfs {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await.map_err(|error| retold(error, from))
+        let file = Box::pin(self.client.read(&absolute(from))).await.map_err(|error| told(error, from))?;
+        let mut pieces = Box::pin(file.read_range_stream(0, file.file_length()));
+        let mut temporary = self.begin(to).await?;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| told(error, from))?;
+            Box::pin(temporary.write(piece.into())).await.map_err(|error| told_of_put(error, to))?;
+        }
+        Box::pin(finish(temporary, to, matches!(options.mode, CopyMode::Overwrite))).await.map(drop)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {

@@ -104,16 +104,28 @@ async fn an_upload_of_several_blocks_is_there_as_a_whole_or_not_at_all() {
     let parts = [1 << 20, 700_000, 700_000, 0, 5];
     let mut upload = objects.put_multipart(&path).await.unwrap();
     let mut expected = Vec::new();
+    let mut uploading = Vec::new();
     for (number, length) in (1..).zip(parts) {
         let part = vec![number; length];
         expected.extend_from_slice(&part);
-        upload.put_part(PutPayload::from(part)).await.unwrap();
+        uploading.push(upload.put_part(PutPayload::from(part)));
+    }
+    // Whichever is waited for first.
+    uploading.swap(0, 3);
+    for part in uploading {
+        part.await.unwrap();
         assert_eq!(store.size(&path).await.unwrap(), None);
     }
     upload.complete().await.unwrap();
     assert_eq!(store.get(&path).await.unwrap().unwrap(), expected);
     let range = objects.get_range(&path, (1 << 20) - 1..(1 << 20) + 1).await.unwrap();
     assert_eq!(range[..], [1, 2], "across two blocks");
+    let copy = Path::from("c/part.parquet");
+    objects.copy(&path, &copy).await.unwrap();
+    assert_eq!(store.get(&copy).await.unwrap().unwrap(), expected);
+    assert!(matches!(objects.copy_if_not_exists(&path, &copy).await, Err(object_store::Error::AlreadyExists { .. })));
+    assert!(matches!(objects.copy(&Path::from("nothing"), &copy).await, Err(object_store::Error::NotFound { .. })));
+    store.delete(&copy).await.unwrap();
 
     let mut dropped = objects.put_multipart(&Path::from("b/part.parquet")).await.unwrap();
     dropped.put_part(PutPayload::from(vec![1; 100])).await.unwrap();
