@@ -141,22 +141,29 @@ fn retold(error: Error, path: &Path) -> Error {
     }
 }
 
-/// A file that is written beside its place; removed unless it gets there.
-struct Temporary {
+/// A name beside a place; the file of that name is removed unless it gets to its place.
+struct Beside {
     client: Client,
     path: String,
+    /// Nothing is left under this name.
+    gone: bool,
+}
+
+/// A file that is written beside its place.
+struct Temporary {
+    beside: Beside,
     writer: Box<FileWriter>,
     /// Bytes in the block that is open, none of them synced yet.
     unsynced: u64,
-    /// Nothing is left under its own name.
-    placed: bool,
 }
 
 impl Temporary {
     async fn create(client: &Client, place: &Path) -> hdfs_native::Result<Self> {
-        let path = absolute(&temporary::beside(place));
-        let writer = Box::new(client.create(&path, WriteOptions::default().block_size(BLOCK_BYTES)).await?);
-        Ok(Self { client: client.clone(), path, writer, unsynced: 0, placed: false })
+        // Before it is there: a call that is not answered, or given up, may have made it.
+        let beside = Beside { client: client.clone(), path: absolute(&temporary::beside(place)), gone: false };
+        let options = WriteOptions::default().block_size(BLOCK_BYTES);
+        let writer = Box::new(Box::pin(client.create(&beside.path, options)).await?);
+        Ok(Self { beside, writer, unsynced: 0 })
     }
 
     async fn write(&mut self, payload: PutPayload) -> hdfs_native::Result<()> {
@@ -186,26 +193,28 @@ impl Temporary {
             self.sync().await?;
         }
         Box::pin(self.writer.close()).await?;
-        match self.client.rename(&self.path, &absolute(place), overwrite).await {
+        match self.beside.client.rename(&self.beside.path, &absolute(place), overwrite).await {
             Ok(()) => {
-                self.placed = true;
+                self.beside.gone = true;
                 Ok(true)
             }
             Err(HdfsError::AlreadyExists(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Removes what got no place, at once: who was refused may end now.
+impl Beside {
+    /// Removes the file at once: who was refused may end now.
     async fn remove(mut self) {
         let removal = async { self.client.delete(&self.path, false).await.map_err(generic) };
-        self.placed = bounded(REMOVAL_LIMIT, removal).await.is_ok();
+        self.gone = bounded(REMOVAL_LIMIT, removal).await.is_ok();
     }
 }
 
-impl Drop for Temporary {
+impl Drop for Beside {
     fn drop(&mut self) {
-        let (false, Ok(runtime)) = (self.placed, tokio::runtime::Handle::try_current()) else { return };
+        let (false, Ok(runtime)) = (self.gone, tokio::runtime::Handle::try_current()) else { return };
         let (client, path) = (self.client.clone(), self.path.clone());
         runtime.spawn(async move {
             let mut pause = PAUSE;
@@ -230,7 +239,7 @@ async fn finish(mut temporary: Temporary, place: &Path, overwrite: bool) -> Resu
     match temporary.put_at(place, overwrite).await {
         Ok(true) => Ok(put()),
         Ok(false) => {
-            temporary.remove().await;
+            temporary.beside.remove().await;
             Err(Error::AlreadyExists { path: place.to_string(), source: "there is a file of this name".into() })
         }
         Err(error) => Err(told_of_put(error, place)),
