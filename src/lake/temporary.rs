@@ -4,6 +4,7 @@
 //! whoever holds one and finds it gone knows that nobody else can have put its own under it. Hadoop's engines pass over names that begin with
 //! a dot. What a process that was killed leaves behind lies beside its place, and goes with what nobody needs there.
 
+#[cfg(any(test, feature = "hdfs"))]
 use object_store::path::Path;
 
 const END: &str = ".tmp";
