@@ -39,6 +39,10 @@ test: servers lint deny ## everything that holds the product together, from unit
 
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored
+	tests/servers/hdfs.sh install
+	cargo clippy --locked --all-targets --features hdfs -- -D warnings
+	cargo test --locked --features hdfs --lib --no-fail-fast lake::
+	cargo test --locked --features hdfs --test end_to_end --no-fail-fast hdfs::
 	tests/servers/kubernetes.sh operator
 	tests/servers/grafana.sh check
 	tests/compose/compose.sh

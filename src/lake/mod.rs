@@ -23,6 +23,8 @@ mod effort;
 pub mod error;
 #[cfg(test)]
 mod faults;
+#[cfg(feature = "hdfs")]
+mod hdfs;
 pub mod keys;
 mod log;
 pub mod memory;
@@ -35,6 +37,7 @@ mod readback;
 mod remote;
 mod store;
 mod table;
+mod temporary;
 mod timed;
 
 pub use effort::Effort;
@@ -85,7 +88,8 @@ pub enum Check {
 /// Settings of the lake.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `file:///absolute/path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+    /// `file:///absolute/path`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or
+    /// `hdfs://namenode:port/path`.
     pub url: String,
     /// What the store's client is told; nothing for files.
     pub options: StoreOptions,

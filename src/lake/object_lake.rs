@@ -81,7 +81,7 @@ impl ObjectLake {
     }
 
     fn unsuitable(&self, reason: &str) -> Error {
-        let remedy = "use a store that has put-if-absent: local files, S3 or one that keeps `If-None-Match: *`, GCS, Azure";
+        let remedy = "use a store that has put-if-absent: local files, S3 or one that keeps `If-None-Match: *`, GCS, Azure, HDFS";
         Error::Unsuitable { url: self.settings.url.clone(), reason: reason.to_owned(), remedy: remedy.to_owned() }
     }
 
@@ -132,8 +132,10 @@ impl ObjectLake {
 impl Lake for ObjectLake {
     async fn probe(&self) -> Result<()> {
         let path = Path::from(format!("_binlake_probe_{}", unique().simple()));
+        let missing = self.store.missing_directories().await.map_err(|error| self.judged(error))?;
         let tried = self.put_twice(&path).await;
         let removed = self.store.delete(&path).await;
+        let removed = removed.and(self.store.remove_made(missing).await);
         for directory in &self.made {
             // A directory that is in use by now stays, and so do those above it.
             if std::fs::remove_dir(directory).is_err() {

@@ -6,8 +6,10 @@
 //! | `s3://bucket/prefix` | S3, and whatever speaks it |
 //! | `gs://bucket/prefix` | Google Cloud Storage |
 //! | `az://container/prefix` | Azure Blob Storage |
+//! | `hdfs://namenode:port/path`, `hdfs://nameservice/path` | HDFS, where it was built in |
 //!
-//! What the options do not say comes from the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`), credentials above all. A call is tried
+//! What the options do not say comes from the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`), credentials above all; for HDFS from
+//! Hadoop's own files (`HADOOP_CONF_DIR`). A call is tried
 //! again by the client while that is safe and for a bounded time; what is unknown in the end, [`super::log`] settles.
 
 use std::collections::BTreeMap;
@@ -27,7 +29,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use url::Url;
 
 use super::remote::Remote;
-use super::store::sync_directory;
+use super::store::{Directories, sync_directory};
 use super::{Error, Result};
 
 /// How long a connection may take to be made, and a whole request, where the options do not say.
@@ -54,6 +56,8 @@ pub(super) struct Place {
     pub(super) objects: Arc<dyn ObjectStore>,
     /// The directory, where the lake lies on this machine.
     pub(super) local: Option<PathBuf>,
+    /// Where directories are real and not on this machine.
+    pub(super) directories: Option<Arc<dyn Directories>>,
     /// What stands before an object's path in its URL, where it does not.
     pub(super) root: String,
     /// Directories that opening it made, deepest first.
@@ -62,10 +66,14 @@ pub(super) struct Place {
 
 /// Opens the place of a lake; a directory is made, a bucket is not.
 pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Place> {
-    let no_place = || unsuitable(url, "this is no place for a lake", "name file:///absolute/path, s3://, gs:// or az://");
+    let no_place =
+        || unsuitable(url, "this is no place for a lake", "name file:///absolute/path, s3://, gs://, az:// or hdfs://");
     let parsed = Url::parse(url).map_err(|_| no_place())?;
     if parsed.scheme() == "file" {
         return local(url, &parsed);
+    }
+    if parsed.scheme() == "hdfs" {
+        return hdfs(url, &parsed, options);
     }
     let (Some(bucket), Ok(prefix)) = (parsed.host_str(), Path::from_url_path(parsed.path())) else { return Err(no_place()) };
     // Two crates may each bring another one into the process, and then none would be the default.
@@ -88,7 +96,28 @@ pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Place> {
     let objects: Arc<dyn ObjectStore> = Arc::new(Remote::new(objects, options.secrets()));
     let root = if prefix.as_ref().is_empty() { named } else { format!("{named}/{prefix}") };
     let objects = if prefix.as_ref().is_empty() { objects } else { Arc::new(PrefixStore::new(objects, prefix)) as _ };
-    Ok(Place { objects, local: None, root, made: Vec::new() })
+    Ok(Place { objects, local: None, directories: None, root, made: Vec::new() })
+}
+
+#[cfg(not(feature = "hdfs"))]
+fn hdfs(url: &str, _: &Url, _: &StoreOptions) -> Result<Place> {
+    Err(unsuitable(url, "this binlake was built without hdfs://", "build with --features hdfs"))
+}
+
+#[cfg(feature = "hdfs")]
+fn hdfs(url: &str, parsed: &Url, options: &StoreOptions) -> Result<Place> {
+    let remedy =
+        "name hdfs://namenode:port/path, or hdfs://nameservice/path of a service that Hadoop's files or `lake.options` describe";
+    let no_place = || unsuitable(url, "this is no place for a lake", remedy);
+    let (Some(host), Ok(root)) = (parsed.host_str(), Path::from_url_path(parsed.path())) else { return Err(no_place()) };
+    let named = parsed.port().map_or_else(|| format!("hdfs://{host}"), |port| format!("hdfs://{host}:{port}"));
+    let opened = super::hdfs::Hdfs::open(&named, host, options);
+    let store = opened.map_err(|error| unsuitable(url, &format!("the store cannot be opened: {error}"), remedy))?;
+    let directories = Some(store.directories(root.clone()));
+    let objects: Arc<dyn ObjectStore> = Arc::new(Remote::new(Arc::new(store), options.secrets()));
+    let location = if root.as_ref().is_empty() { named } else { format!("{named}/{root}") };
+    let objects = if root.as_ref().is_empty() { objects } else { Arc::new(PrefixStore::new(objects, root)) as _ };
+    Ok(Place { objects, local: None, directories, root: location, made: Vec::new() })
 }
 
 fn unsuitable(url: &str, reason: &str, remedy: &str) -> Error {
@@ -109,7 +138,7 @@ fn local(url: &str, parsed: &Url) -> Result<Place> {
     let files = LocalFileSystem::new_with_prefix(&root)
         .map_err(|source| Error::Store { path: root.display().to_string(), source })?
         .with_fsync(true);
-    Ok(Place { objects: Arc::new(files), root: root.display().to_string(), local: Some(root), made })
+    Ok(Place { objects: Arc::new(files), directories: None, root: root.display().to_string(), local: Some(root), made })
 }
 
 fn retries() -> RetryConfig {
@@ -243,9 +272,33 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for url in ["s3:///x", "/tmp/x", "file:relative", "hdfs://name/x", "https://bucket/x"] {
+        for url in ["s3:///x", "/tmp/x", "file:relative", "hdfs:///x", "https://bucket/x"] {
             assert!(matches!(open(url, &StoreOptions::default()), Err(Error::Unsuitable { .. })), "{url}");
         }
+    }
+
+    #[test]
+    #[cfg(not(feature = "hdfs"))]
+    fn what_was_not_built_in_is_refused_by_name() {
+        let error = open("hdfs://namenode:8020/ods", &StoreOptions::default()).unwrap_err();
+        assert!(matches!(&error, Error::Unsuitable { reason, remedy, .. }
+            if reason.contains("built without hdfs://") && remedy == "build with --features hdfs"));
+    }
+
+    #[test]
+    #[cfg(feature = "hdfs")]
+    fn a_namenode_has_a_port_and_a_name_service_what_describes_it() {
+        let service = options(&[
+            ("dfs.ha.namenodes.lakes", "one,two"),
+            ("dfs.namenode.rpc-address.lakes.one", "127.0.0.1:1"),
+            ("dfs.namenode.rpc-address.lakes.two", "127.0.0.1:2"),
+        ]);
+        for (url, root) in [("hdfs://namenode:8020/ods/lake/", "hdfs://namenode:8020/ods/lake"), ("hdfs://lakes", "hdfs://lakes")]
+        {
+            let place = open(url, &service).unwrap();
+            assert_eq!((place.root.as_str(), place.local.is_none(), place.directories.is_some()), (root, true, true));
+        }
+        assert!(matches!(open("hdfs://nobody/ods", &service), Err(Error::Unsuitable { .. })));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! **Durable** means more than the store's own fsync. It syncs a file, the directory it is put into and the directories it makes
 //! for it; but a directory that another writer made, or an attempt that was killed between making and syncing it, is taken as
 //! it is. So [`LakeStore::settle`] syncs *every* directory from the lake's root down to the files named, and a commit calls it
-//! for its data before the record is put and for the record before it counts. In memory, and in buckets, whose answer to a put
+//! for its data before the record is put and for the record before it counts. In memory, and in buckets and HDFS, whose answer to a put
 //! says that it is durable, it does nothing.
 //!
 //! Every call is bounded by a timeout. What timed out may still happen: the answer is unknown, and the commit log knows how to
@@ -51,11 +51,26 @@ pub trait Settle: std::fmt::Debug + Send + Sync {
     async fn settle(&self, objects: Vec<Path>) -> object_store::Result<()>;
 }
 
+/// A store whose directories are real, and not on this machine. Paths are relative to the lake's root, but for `missing`.
+#[async_trait]
+pub(super) trait Directories: std::fmt::Debug + Send + Sync {
+    /// Removes one with all that is in it; one that is not there is as good.
+    async fn clear(&self, directory: &Path) -> object_store::Result<()>;
+    /// Removes one if it is empty; one that is not there is as good.
+    async fn drop_if_empty(&self, directory: &Path) -> object_store::Result<()>;
+    /// The lake's root and those above it, as far as they are not there; the deepest first.
+    async fn missing(&self) -> object_store::Result<Vec<Path>>;
+    /// Removes those that were missing and are there now; whatever is in use by now stays.
+    async fn remove_made(&self, missing: Vec<Path>) -> object_store::Result<()>;
+}
+
 /// The store, and where its files lie if they lie on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct LakeStore {
     objects: Arc<dyn ObjectStore>,
     local: Option<PathBuf>,
+    /// Where directories are real and not on this machine.
+    directories: Option<Arc<dyn Directories>>,
     /// What stands before an object's path in its URL.
     root: String,
     settling: Option<Arc<dyn Settle>>,
@@ -64,18 +79,18 @@ pub(super) struct LakeStore {
 impl LakeStore {
     /// Opens the lake's place; a directory is made. Returns the directories it made too, deepest first.
     pub(super) fn open(url: &str, options: &StoreOptions) -> Result<(Self, Vec<PathBuf>)> {
-        let Place { objects, local, root, made } = place::open(url, options)?;
-        Ok((Self { objects: Arc::new(Timed::new(objects)), local, root, settling: None }, made))
+        let Place { objects, local, directories, root, made } = place::open(url, options)?;
+        Ok((Self { objects: Arc::new(Timed::new(objects)), local, directories, root, settling: None }, made))
     }
 
     /// A store that forgets everything with its last clone.
     pub(super) fn in_memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()), local: None, root: MEMORY.to_owned(), settling: None }
+        Self { objects: Arc::new(InMemory::new()), local: None, directories: None, root: MEMORY.to_owned(), settling: None }
     }
 
     /// A store that the caller brings.
     pub(super) fn over(objects: Arc<dyn ObjectStore>, settling: Arc<dyn Settle>) -> Self {
-        Self { objects, local: None, root: MEMORY.to_owned(), settling: Some(settling) }
+        Self { objects, local: None, directories: None, root: MEMORY.to_owned(), settling: Some(settling) }
     }
 
     /// The same place seen through another store: faults in tests.
@@ -188,6 +203,9 @@ impl LakeStore {
     /// Removes a directory that nothing will ever be put into again: what is left in it of uploads that never ended, and the
     /// directories themselves. Where directories are only a way of speaking there is nothing to do.
     pub(super) async fn clear_directory(&self, directory: &Path) -> Result<()> {
+        if let Some(directories) = &self.directories {
+            return bounded(READING_LIMIT, directories.clear(directory)).await.map_err(|source| failed(directory, source));
+        }
         let Some(root) = &self.local else { return Ok(()) };
         let place = root.join(directory.as_ref());
         self.on_disk(directory, move || match std::fs::remove_dir_all(&place) {
@@ -199,6 +217,11 @@ impl LakeStore {
 
     /// Removes the directory that held a deleted object, if it is empty now.
     pub(super) async fn drop_if_empty(&self, directory: &Path) -> Result<()> {
+        if let Some(directories) = &self.directories {
+            return bounded(READING_LIMIT, directories.drop_if_empty(directory))
+                .await
+                .map_err(|source| failed(directory, source));
+        }
         let Some(root) = &self.local else { return Ok(()) };
         let place = root.join(directory.as_ref());
         self.on_disk(directory, move || match std::fs::remove_dir(&place) {
@@ -206,6 +229,19 @@ impl LakeStore {
             other => other,
         })
         .await
+    }
+
+    /// Directories that a put would make besides those below the lake's root, the deepest first; none where they are only a way of speaking,
+    /// and none on this machine, where opening the lake makes them.
+    pub(super) async fn missing_directories(&self) -> Result<Vec<Path>> {
+        let Some(directories) = &self.directories else { return Ok(Vec::new()) };
+        bounded(READING_LIMIT, directories.missing()).await.map_err(|source| failed(&Path::default(), source))
+    }
+
+    /// Removes what was missing and was made since, as far as nobody uses it by now.
+    pub(super) async fn remove_made(&self, missing: Vec<Path>) -> Result<()> {
+        let Some(directories) = &self.directories else { return Ok(()) };
+        bounded(READING_LIMIT, directories.remove_made(missing)).await.map_err(|source| failed(&Path::default(), source))
     }
 
     /// Makes the entries of all directories from the lake's root down to these objects durable.

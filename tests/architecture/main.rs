@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("arrow", &["lake"]),
     ("parquet", &["lake"]),
     ("object_store", &["lake"]),
+    ("hdfs_native", &["lake"]),
     ("hive_metastore", &["lake"]),
     ("volo_thrift", &["lake"]),
     ("pilota", &["lake"]),

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+#[cfg(feature = "hdfs")]
+use crate::hdfs::Hdfs;
 use crate::s3::S3;
 
 /// A DuckDB that is not ours.
@@ -40,7 +42,10 @@ pub(crate) fn tamper(arguments: &[&str]) {
 
 impl Reader {
     pub(crate) fn start() -> Self {
-        let mut child = Command::new(python())
+        let mut reading = Command::new(python());
+        #[cfg(feature = "hdfs")]
+        reading.envs(Hdfs::started().map(|server| ("LAKE_HDFS", format!("127.0.0.1:{}", server.files_port()))));
+        let mut child = reading
             .arg(servers().join("lake.py"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .envs(S3::started().map(|server| ("LAKE_S3", format!("127.0.0.1:{}", server.port()))))

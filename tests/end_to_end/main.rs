@@ -20,6 +20,9 @@ mod dump;
 mod equality;
 mod failover;
 mod full_disks;
+#[cfg(feature = "hdfs")]
+#[path = "../servers/hdfs.rs"]
+mod hdfs;
 mod hive;
 #[path = "../servers/hosted.rs"]
 mod hosted;

@@ -166,7 +166,8 @@ async fn what_is_not_built_is_refused_by_name() {
     let path = scene.config();
     let good = std::fs::read_to_string(&path).unwrap();
     let replacements = [
-        ("url: file://", "url: hdfs://namenode:8020/", "hdfs"),
+        #[cfg(not(feature = "hdfs"))]
+        ("url: file://", "url: hdfs://namenode:8020/", "build with --features hdfs"),
         ("sqlite:state/binlake.db", "postgres://127.0.0.1/binlake", "postgres"),
     ];
     for (from, to, word) in replacements {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads the lake for the tests with DuckDB, and with pyarrow what lies in a bucket: one request a line on standard input, one answer a line on standard output.
+"""Reads the lake for the tests with DuckDB, and with pyarrow what lies in a bucket, over HTTP what lies in HDFS: one request a line on standard input, one answer a line on standard output.
 
     {"query": SQL, "files": {"name": [FILE...]}}   the rows of SQL, which sees the files of each name as a view of that name
     {"compare": [JOB...]}                          what compare.py says of each job
@@ -10,8 +10,11 @@ The answer is {"rows": [[...]...]}, {"results": [...]} or {"error": text}.
 import functools
 import json
 import os
+import shutil
 import sys
 import tempfile
+import urllib.parse
+import urllib.request
 
 import compare
 import pyarrow.fs
@@ -25,6 +28,13 @@ def bucket_files():
     )
 
 
+def hadoop_stream(file):
+    """A file of HDFS, as the DataNode that the tests started gives it to whoever asks over HTTP: by Hadoop's own client."""
+    url = urllib.parse.urlsplit(file)
+    where = urllib.parse.urlencode({"op": "OPEN", "namenoderpcaddress": url.netloc, "offset": 0})
+    return urllib.request.urlopen(f"http://{os.environ['LAKE_HDFS']}/webhdfs/v1{urllib.parse.quote(url.path)}?{where}", timeout=60)
+
+
 @functools.cache
 def copies():
     return tempfile.TemporaryDirectory(prefix="binlake-lake.")
@@ -32,10 +42,14 @@ def copies():
 
 @functools.cache
 def here(file):
-    """A file of a bucket, read over S3, as a file that DuckDB can read; data files never change."""
-    if not file.startswith("s3://"):
+    """A file of a bucket or of HDFS as a file that DuckDB can read; data files never change."""
+    if not file.startswith(("s3://", "hdfs://")):
         return file
-    copy = os.path.join(copies().name, file.removeprefix("s3://").replace("/", "!"))
+    copy = os.path.join(copies().name, file.partition("://")[2].replace("/", "!"))
+    if file.startswith("hdfs://"):
+        with hadoop_stream(file) as stream, open(copy, "wb") as target:
+            shutil.copyfileobj(stream, target)
+        return copy
     with bucket_files().open_input_stream(file.removeprefix("s3://")) as stream, open(copy, "wb") as target:
         target.write(stream.read())
     return copy

@@ -9,6 +9,7 @@ use super::settings::{ChangelogConfig, Config, default};
 use super::tree::Node;
 
 mod changelog;
+mod hadoop;
 mod kafka;
 mod lake;
 mod metastore;

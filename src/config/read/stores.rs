@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
+use super::hadoop;
 use crate::config::cursor::{Fields, Reader};
 use crate::config::secret::Secret;
 use crate::config::settings::Property;
@@ -172,7 +173,7 @@ pub fn store_options(scheme: &str) -> Vec<&'static str> {
 }
 
 pub(super) fn place(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Place> {
-    let form = "write file:///absolute/path, file:relative/path (to this file), s3://bucket/prefix, gs://… or az://container/…";
+    let form = "write file:///absolute/path, file:relative/path (to this file), s3://bucket/prefix, gs://…, az://container/… or hdfs://namenode:port/path";
     let options = fields.take("options");
     let Some(node) = fields.take("url") else {
         reader.error(&fields.place_of("url"), "it is missing", form);
@@ -184,6 +185,10 @@ pub(super) fn place(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<
         let url = bucket(reader, node, &text);
         let options = options.map_or_else(|| Some(BTreeMap::new()), |node| all_options(reader, node, store));
         return Some(Place { url: url?, directory: None, options: options? });
+    }
+    if scheme == "hdfs" {
+        let place = hadoop::place(reader, node, options, &text);
+        return place.map(|options| Place { url: text.trim_end_matches('/').to_owned(), directory: None, options });
     }
     if let Some((_, instead)) = OTHERS.iter().find(|(other, _)| *other == scheme) {
         reader.error(&node.place, format!("{scheme}:// is not built yet in this version"), *instead);
@@ -208,8 +213,7 @@ pub(super) fn place(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<
 }
 
 /// Schemes that people write and that are refused, with what to write.
-const OTHERS: [(&str, &str); 5] = [
-    ("hdfs", "use file:// on a mounted directory, or an object store"),
+const OTHERS: [(&str, &str); 4] = [
     ("s3a", "use s3://: engines that want s3a:// read the same place"),
     ("s3n", "use s3://"),
     ("abfs", "use az://container/prefix and `options: {account_name: …}`"),

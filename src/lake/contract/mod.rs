@@ -1,8 +1,15 @@
-//! What every [`Lake`](super::Lake) owes its users, run on files, in memory, and on a real S3.
+//! What every [`Lake`](super::Lake) owes its users, run on files, in memory, on a real S3, and where it is built in on a real HDFS.
 
 mod changelog;
+#[cfg(feature = "hdfs")]
+#[path = "../../../tests/servers/hdfs.rs"]
+mod hdfs;
+#[cfg(feature = "hdfs")]
+mod hdfs_faults;
 mod lifecycle;
 mod mirror;
+#[cfg(feature = "hdfs")]
+mod namenode_proxy;
 mod publication;
 mod readers;
 #[path = "../../../tests/servers/s3.rs"]
@@ -40,11 +47,20 @@ pub(super) enum Ground {
     Files,
     Memory,
     S3,
+    #[cfg(feature = "hdfs")]
+    Hdfs,
 }
 
 /// One on each ground.
-pub(super) fn houses() -> [House; 3] {
-    [Ground::Files, Ground::Memory, Ground::S3].map(House::new)
+pub(super) fn houses() -> Vec<House> {
+    let grounds = [
+        Ground::Files,
+        Ground::Memory,
+        Ground::S3,
+        #[cfg(feature = "hdfs")]
+        Ground::Hdfs,
+    ];
+    grounds.into_iter().map(House::new).collect()
 }
 
 impl House {
@@ -56,11 +72,13 @@ impl House {
     pub(super) fn with(ground: Ground, publishing: Option<Arc<Publishing>>) -> Self {
         match ground {
             Ground::S3 => Self::at(ground, (&s3::S3::shared().bucket(), s3::S3::shared().port()), &[], publishing),
+            #[cfg(feature = "hdfs")]
+            Ground::Hdfs => Self::at(ground, (&hdfs::Hdfs::place(), hdfs::Hdfs::shared().port()), &[], publishing),
             Ground::Files | Ground::Memory => Self::at(ground, ("", 0), &[], publishing),
         }
     }
 
-    /// On a bucket behind a port, with more options of the client.
+    /// On a bucket, or a directory of HDFS, behind a port, with more options of the client.
     pub(super) fn at(
         ground: Ground,
         (bucket, port): (&str, u16),
@@ -71,15 +89,20 @@ impl House {
         let clock = Arc::new(ManualClock::at(MIDNIGHT_MS));
         let url = match ground {
             Ground::S3 => format!("s3://{bucket}/lakes/ods"),
+            #[cfg(feature = "hdfs")]
+            Ground::Hdfs => format!("hdfs://127.0.0.1:{port}/{bucket}/ods"),
             Ground::Files | Ground::Memory => format!("file://{}/lake", directory.path().display()),
         };
         let endpoint = format!("http://127.0.0.1:{port}");
-        let login =
-            [("access_key_id", s3::KEY), ("secret_access_key", s3::SECRET), ("endpoint", &endpoint), ("allow_http", "true")];
+        let login: &[(&str, &str)] = if ground != Ground::S3 {
+            &[]
+        } else {
+            &[("access_key_id", s3::KEY), ("secret_access_key", s3::SECRET), ("endpoint", &endpoint), ("allow_http", "true")]
+        };
         let options = login.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings {
             url,
-            options: if ground == Ground::S3 { StoreOptions(options.collect()) } else { StoreOptions::default() },
+            options: StoreOptions(options.collect()),
             retention: Retention { min: Duration::from_secs(3600), max: Duration::from_secs(86_400), size: 3.0 },
             zero_dates_park: false,
             check: Check::Rows,
@@ -93,22 +116,27 @@ impl House {
         };
         std::fs::create_dir_all(&settings.scratch).unwrap();
         let lake = match ground {
-            Ground::Files | Ground::S3 => ObjectLake::open(settings.clone()).unwrap(),
             Ground::Memory => ObjectLake::in_memory(settings.clone()),
+            _ => ObjectLake::open(settings.clone()).unwrap(),
         };
         Self { lake, clock, settings, directory, ground }
     }
 
     /// Whether nothing was ever made where the lake is to be.
-    fn is_untouched(&self) -> bool {
+    async fn is_untouched(&self) -> bool {
+        #[cfg(feature = "hdfs")]
+        if self.ground == Ground::Hdfs {
+            let missing = self.lake.store().missing_directories().await.unwrap();
+            return missing.iter().any(|directory| directory.as_ref().ends_with("/ods"));
+        }
         !self.directory.path().join("lake").exists()
     }
 
     /// As a daemon that was started again sees it.
     pub(super) fn reopened(&self) -> ObjectLake {
         match self.ground {
-            Ground::Files | Ground::S3 => ObjectLake::open(self.settings.clone()).unwrap(),
             Ground::Memory => self.lake.clone(),
+            _ => ObjectLake::open(self.settings.clone()).unwrap(),
         }
     }
 
@@ -260,7 +288,7 @@ pub(super) fn counted(rows: &[TextRow], column: &str) -> BTreeMap<String, usize>
 async fn a_probe_finds_put_if_absent_and_leaves_nothing() {
     for house in houses() {
         house.lake.probe().await.unwrap();
-        assert!(house.is_untouched());
+        assert!(house.is_untouched().await);
         let spec = house.spec(TableKind::Changelog, 1);
         house.lake.writer(spec, Term(1)).await.unwrap();
         house.lake.probe().await.unwrap();

@@ -44,7 +44,7 @@ fn next(proxy: &S3Proxy, count: usize, fate: Fate, of: fn(&Request) -> bool) -> 
     left
 }
 
-async fn started(house: &House) -> Box<dyn TableWriter> {
+pub(super) async fn started(house: &House) -> Box<dyn TableWriter> {
     let spec = house.spec(TableKind::Mirror, 1);
     let chunk = house.chunk(&spec, 0, "a", &[(1, "ann"), (2, "bob")]).await;
     let mut writer = house.lake.writer(spec, Term(1)).await.unwrap();
@@ -52,7 +52,7 @@ async fn started(house: &House) -> Box<dyn TableWriter> {
     writer
 }
 
-async fn insert(writer: &mut dyn TableWriter, transaction: u64) -> Result<()> {
+pub(super) async fn insert(writer: &mut dyn TableWriter, transaction: u64) -> Result<()> {
     put(writer, transaction, MIDNIGHT_MS, &Change::Insert(transaction as i64 + 10, "new"))?;
     writer.commit(point(transaction + 1, true)).await
 }

@@ -21,6 +21,7 @@
 //! be late, as object stores' once were: it says where to begin, and the log goes on for as long as the next record can be read.
 
 pub(crate) mod generations;
+mod leftovers;
 pub(crate) mod record;
 pub(crate) mod state;
 
@@ -364,7 +365,12 @@ impl CommitLog {
 }
 
 fn number(path: &Path) -> Option<u64> {
-    let digits = path.filename()?.strip_suffix(".json")?;
+    digits(path.filename()?)
+}
+
+/// The number of a record or checkpoint of this name.
+fn digits(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 

@@ -9,6 +9,7 @@
 //!   older terms committed, and the slot that an older writer would put next is ours, so what it wrote and did not commit it never
 //!   will. Files of our own term are left alone (the open commit's are among them), those of a later term too. Chunk attempts
 //!   are dead once the snapshot is adopted, which happens once a generation; before that none is touched. What `keep` names stays.
+//!   What killed puts left beside the log's slots goes with them.
 //! - *Older generations* go as a whole, counted from the switch, and only by the writer of the generation that is live.
 //!
 //! A writer that was suspended may get here with an old view. It looks at the log's end first; and if it is suspended right behind
@@ -97,7 +98,7 @@ impl Ledger {
         let mut done = Maintenance::default();
         done.files_deleted += self.delete_lapsed(&keep, now_ms).await?;
         if !self.swept {
-            done.files_deleted += self.delete_orphans(&keep).await?;
+            done.files_deleted += self.delete_orphans(&keep).await? + self.log.clear_leftovers().await?;
             // Chunks that are kept for now, or not adopted yet, want another look.
             self.swept = self.state.content.is_some() && keep.is_empty();
         }
@@ -278,6 +279,7 @@ impl Ledger {
                 continue;
             }
             deleted += self.delete_all(&directory).await?;
+            deleted += log.clear_leftovers().await?;
             log.expire(u64::MAX, 0).await?;
         }
         Ok((deleted, left))

@@ -1,6 +1,8 @@
 //! The lake in a bucket of a real S3: the main job, kills, two daemons, and a network that goes wrong.
 
 mod bay;
+#[cfg(feature = "hdfs")]
+mod hdfs;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
