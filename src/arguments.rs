@@ -96,6 +96,9 @@ pub(crate) enum Command {
         /// The files of the changelog table.
         #[arg(long)]
         changelog: bool,
+        /// The files of a day that was frozen (`daily: true`), as 2026-11-22.
+        #[arg(long, conflicts_with = "changelog")]
+        day: Option<String>,
         /// For scripts.
         #[arg(long)]
         json: bool,

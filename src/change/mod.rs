@@ -5,6 +5,7 @@
 pub mod capture;
 pub mod clock;
 pub mod datetimes;
+pub mod days;
 pub mod failure;
 pub mod gtid;
 pub mod position;
@@ -16,6 +17,7 @@ pub mod schema;
 pub use capture::{Capture, CapturedTable};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use datetimes::{DatetimeEncoding, Datetimes};
+pub use days::{DayEnd, Days};
 pub use failure::{Failure, Remedy};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{BinlogPosition, ChangePosition, Cut, Dropped, LogOffset, LogPlace, ParsePositionError, Term};

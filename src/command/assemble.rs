@@ -10,7 +10,7 @@ use binlake::config::{self, Config, LakeNames, Layout, SourceConfig, TlsMode, Wo
 use binlake::coordinator::{self, Form, Resolver, SourcePlan, WantedTable};
 use binlake::lake::{self, Lake, ObjectLake};
 use binlake::metadata::{Metadata, TableState, sqlite::SqliteMetadata};
-use binlake::pipeline::{Board, Rooms, load, write};
+use binlake::pipeline::{Board, Rooms, load, tail, write};
 use binlake::source::{self, Severity, Source, TableOptions, mysql::MysqlSource};
 use binlake::telemetry::Metrics;
 use tokio::sync::Semaphore;
@@ -240,7 +240,7 @@ impl Assembled {
                 flush_bytes: 1 << 20,
                 visible_timeout: Duration::from_secs(60),
             },
-            tail: self.parts.tail(),
+            tail: tail::Settings { zone: zone(&self.config.lake), ..self.parts.tail() },
             write: write::Limits {
                 interval: commit.interval,
                 rows: commit.rows,
@@ -249,6 +249,7 @@ impl Assembled {
                 read_bytes: self.parts.read,
                 maintain_every: Duration::from_secs(30),
                 eager,
+                zone: zone(&self.config.lake),
             },
             board: Arc::new(Board::noting(self.metrics.of(&source.name))),
         };
@@ -388,6 +389,7 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
             mode: table.options.mode.word().to_owned(),
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,
+            daily: table.options.daily,
             form: form(&config.lake),
             named: table.named,
             options: TableOptions {
@@ -408,9 +410,13 @@ fn form(lake: &config::LakeConfig) -> Form {
         config::Datetime::Instant => DatetimeEncoding::Instant,
         config::Datetime::String => DatetimeEncoding::String,
     };
-    let zone = lake.datetime_zone.clone().unwrap_or_else(|| "UTC".to_owned());
     let timestamps_int96 = lake.timestamp_encoding == config::Timestamps::Int96;
-    Form { timestamps_int96, datetimes: Datetimes { encoding, zone } }
+    Form { timestamps_int96, datetimes: Datetimes { encoding, zone: zone(lake) } }
+}
+
+/// The zone that wall clocks are read in, and whose midnights end a day.
+fn zone(lake: &config::LakeConfig) -> String {
+    lake.datetime_zone.clone().unwrap_or_else(|| "UTC".to_owned())
 }
 
 /// A source of which only the address is known, for `discover`.

@@ -1,6 +1,8 @@
-//! `files`: the live Parquet files of the committed state.
+//! `files`: the live Parquet files of the committed state, or those of a day.
 
 use std::path::Path;
+
+use binlake::lake::TableKind;
 
 use super::assemble::{Assembled, Need};
 use super::{Failed, Outcome, print};
@@ -32,6 +34,37 @@ pub(crate) async fn run(config: &Path, table: &str, changelog: bool, json: bool)
         format!("{}\n", serde_json::json!({ "table": table, "seq": committed.map(|committed| committed.seq), "files": files }))
     } else {
         files.iter().map(|file| format!("{file}\n")).collect()
+    };
+    print(&text)?;
+    Ok(true)
+}
+
+/// Prints the files of a day of a table's mirror, one path a line.
+pub(crate) async fn of_day(config: &Path, table: &str, day: &str, json: bool) -> Outcome {
+    let rooms = Assembled::open(config, Need::Lake).await?;
+    let state = rooms.table(table).await?;
+    let specs = binlake::pipeline::targets::targets(&state);
+    let Some(mirror) = specs.first().filter(|spec| spec.kind == TableKind::Mirror) else {
+        return Err(Failed(format!(
+            "{table} has mode `{}`: there is no mirror to freeze\n  remedy: use mode `mirror` or `both`",
+            state.mode
+        )));
+    };
+    let failed = |error| Failed::from_failure(&error);
+    let Some(frozen) = rooms.lake.day(&mirror.name, day).await.map_err(failed)? else {
+        let days = rooms.lake.days(&mirror.name).await.map_err(failed)?;
+        let there = match (days.first(), days.last()) {
+            (Some(first), Some(last)) => format!("days from {first} to {last} are there"),
+            _ => "no day is there: a day is frozen by the first transaction behind its midnight, with `daily: true`".to_owned(),
+        };
+        return Err(Failed(format!("{table} was not frozen for the day {day:?}\n  {there}")));
+    };
+    let text = match json {
+        true => format!(
+            "{}\n",
+            serde_json::json!({ "table": table, "day": day, "rows": frozen.rows, "bytes": frozen.bytes, "files": frozen.files })
+        ),
+        false => frozen.files.iter().map(|file| format!("{file}\n")).collect(),
     };
     print(&text)?;
     Ok(true)

@@ -41,7 +41,11 @@ pub(crate) async fn dispatch(arguments: Arguments) -> ExitCode {
             start_log(log, "warn");
             status::run(&file.config, json).await
         }
-        Command::Files { file, table, changelog, json } => {
+        Command::Files { file, table, day: Some(day), json, .. } => {
+            start_log(log, "warn");
+            files::of_day(&file.config, &table, &day, json).await
+        }
+        Command::Files { file, table, changelog, day: None, json } => {
             start_log(log, "warn");
             files::run(&file.config, &table, changelog, json).await
         }

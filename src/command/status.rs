@@ -6,7 +6,7 @@ use std::time::Duration;
 use binlake::change::{Cut, Dropped};
 use binlake::coordinator::Form;
 use binlake::coordinator::supervisor::describe;
-use binlake::lake::{self, Committed, TableSpec};
+use binlake::lake::{self, Committed, FrozenDay, TableSpec};
 use binlake::metadata::{ChunkState, Parked, Phase, Published, SourceState, TableState};
 use binlake::pipeline::{self, Board, TableKey, targets};
 use binlake::source::{self, Checkpoint, Flavor, Holding, Sample};
@@ -69,6 +69,14 @@ pub(super) struct Snapshot {
     rows: u64,
 }
 
+/// The last day that was frozen.
+#[derive(Serialize)]
+pub(super) struct LastDay {
+    day: String,
+    rows: u64,
+    bytes: u64,
+}
+
 #[derive(Serialize)]
 pub(super) struct TableReport {
     pub(super) table: String,
@@ -96,6 +104,8 @@ pub(super) struct TableReport {
     pub(super) lake_tables: Vec<String>,
     /// What its last commits have cost.
     writing: Option<writing::Report>,
+    /// The last day of its mirror; None where no day was frozen, or none are.
+    daily: Option<LastDay>,
     /// What the metastore shows of its lake tables; empty where none is set.
     publications: Vec<publication::Report>,
 }
@@ -272,6 +282,7 @@ async fn table_report(
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
         writing: committed.as_ref().map(writing::Report::of),
+        daily: last_day(rooms, specs.first(), eyes).await,
         publications,
         waiting: taken.waiting,
         lake_tables: specs.iter().map(|spec| spec.name.to_string()).collect(),
@@ -286,6 +297,17 @@ async fn table_report(
             source_time: (point.source_time_us > 0).then(|| point.source_time_us as f64 / 1e6),
         }),
     })
+}
+
+/// The last day of a mirror. A lake that cannot be read has been told of already.
+async fn last_day(rooms: &Assembled, spec: Option<&TableSpec>, eyes: Eyes<'_>) -> Option<LastDay> {
+    let spec = spec.filter(|spec| spec.daily && matches!(eyes, Eyes::Lake))?;
+    for day in rooms.lake.days(&spec.name).await.ok()?.iter().rev() {
+        if let Some(FrozenDay { day, rows, bytes, .. }) = rooms.lake.day(&spec.name, day).await.ok()? {
+            return Some(LastDay { day, rows, bytes });
+        }
+    }
+    None
 }
 
 /// How old what readers see is, in seconds; None before there is anything.
@@ -367,6 +389,9 @@ fn for_people(report: &Report) -> String {
                     "      {} of {} chunks, {} rows\n",
                     snapshot.chunks_done, snapshot.chunks_total, snapshot.rows
                 ));
+            }
+            if let Some(LastDay { day, rows, .. }) = &table.daily {
+                text.push_str(&format!("      last day {day}, {rows} rows\n"));
             }
             if !table.dropped_records.is_none() {
                 let Dropped { late, repeated } = table.dropped_records;

@@ -131,7 +131,11 @@ impl fmt::Display for TableEntry {
         if !options.key.is_empty() {
             writeln!(f, "        key: {}", list(&options.key))?;
         }
-        writeln!(f, "        layout: {}\n        cascades: {}", options.layout, options.cascades)?;
+        writeln!(
+            f,
+            "        layout: {}\n        daily: {}\n        cascades: {}",
+            options.layout, options.daily, options.cascades
+        )?;
         if !options.exclude_columns.is_empty() {
             writeln!(f, "        columns: {{exclude: {}}}", list(&options.exclude_columns))?;
         }

@@ -21,6 +21,8 @@ pub struct LakeTables {
     pub mirror: Option<String>,
     /// The changelog table: `<table>`, or `<table>_changelog` beside a mirror.
     pub changelog: Option<String>,
+    /// The table of its days (`daily: true`): `<table>_daily`.
+    pub daily: Option<String>,
 }
 
 /// A table of the server that an entry takes.
@@ -74,7 +76,7 @@ pub fn resolve(config: &Config, source: &SourceConfig, server: &[(String, String
                 place: entry.place.clone(),
                 named: entry.pattern.exact().is_some(),
                 options: entry.options.clone(),
-                lake: lake_tables(&config.lake, &source.name, database, table, entry.options.mode),
+                lake: lake_tables(&config.lake, &source.name, database, table, &entry.options),
                 topic: topic(&config.changelog, &source.name, database, table),
             });
         }
@@ -113,7 +115,7 @@ pub fn clashes(config: &Config, tables: &[&ResolvedTable]) -> Vec<Problem> {
             let remedy = "exclude one of the two, or tell them apart by {source} and {database} in changelog.topic";
             problems.push(Problem::new(&config.file, &table.place, message, remedy));
         }
-        for name in [&table.lake.mirror, &table.lake.changelog].into_iter().flatten() {
+        for name in [&table.lake.mirror, &table.lake.changelog, &table.lake.daily].into_iter().flatten() {
             let Some(first) = names.insert((&table.lake.database, name), table) else { continue };
             let message =
                 format!("{} and {} would both be {}.{name} in the lake", of_source(first), of_source(table), table.lake.database);
@@ -160,7 +162,7 @@ pub(super) fn named_clashes(config: &Config) -> Vec<Problem> {
                 place: entry.place.clone(),
                 named: true,
                 options: entry.options.clone(),
-                lake: lake_tables(&config.lake, &source.name, database, table, entry.options.mode),
+                lake: lake_tables(&config.lake, &source.name, database, table, &entry.options),
                 topic: topic(&config.changelog, &source.name, database, table),
             });
         }
@@ -172,15 +174,16 @@ fn of_source(table: &ResolvedTable) -> String {
     format!("{}.{} of source {}", table.database, table.table, table.source)
 }
 
-fn lake_tables(lake: &LakeConfig, source: &str, database: &str, table: &str, mode: Mode) -> LakeTables {
+fn lake_tables(lake: &LakeConfig, source: &str, database: &str, table: &str, options: &TableOptions) -> LakeTables {
     let table = table.to_lowercase();
-    let (mirror, changelog) = match mode {
+    let (mirror, changelog) = match options.mode {
         Mode::Mirror => (Some(table.clone()), None),
         Mode::Changelog => (None, Some(table.clone())),
         Mode::Both => (Some(table.clone()), Some(format!("{table}_changelog"))),
     };
     let name = filled(&lake.database, &[("{source}", source), ("{database}", database)]);
-    LakeTables { database: name.to_lowercase(), table, mirror, changelog }
+    let daily = mirror.as_ref().filter(|_| options.daily).map(|mirror| format!("{mirror}_daily"));
+    LakeTables { database: name.to_lowercase(), table, mirror, changelog, daily }
 }
 
 /// The topic of a table. What a topic's name may not hold becomes `_`, as Debezium has it.

@@ -349,6 +349,8 @@ pub struct TableOptions {
     pub key: Vec<String>,
     /// How a mirror is cut.
     pub layout: Layout,
+    /// A mirror is frozen when a day ends.
+    pub daily: bool,
     /// What becomes of unseen cascades.
     pub cascades: Cascades,
     /// Columns left out.
@@ -361,6 +363,7 @@ impl Default for TableOptions {
             mode: Mode::Mirror,
             key: Vec::new(),
             layout: Layout::Auto,
+            daily: false,
             cascades: Cascades::Refuse,
             exclude_columns: Vec::new(),
         }

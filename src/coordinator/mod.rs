@@ -39,6 +39,8 @@ pub struct WantedTable {
     pub topic: String,
     /// `layout: single`.
     pub layout_single: bool,
+    /// Its mirror is frozen when a day ends.
+    pub daily: bool,
     /// How values lie in its files, if it begins now.
     pub form: Form,
     /// The list names it; else a pattern brought it. What cannot be captured is an error if it is named, and parks if it is not.

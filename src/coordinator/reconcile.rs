@@ -89,7 +89,7 @@ async fn compare_with_past(
     }
 }
 
-/// Gives all generations of the listed tables what of the form that is wanted makes no difference to their files.
+/// Gives all generations of the listed tables what of the form that is wanted makes no difference to their files, and what is of no generation.
 async fn give_forms(ledger: &Ledger, wanted: &[WantedTable], pasts: &[Past]) -> Result<()> {
     let wanted: BTreeMap<&TableName, (&WantedTable, &Past)> =
         wanted.iter().zip(pasts).map(|(table, past)| (&table.name, (table, past))).collect();
@@ -98,6 +98,7 @@ async fn give_forms(ledger: &Ledger, wanted: &[WantedTable], pasts: &[Past]) -> 
             // No chunk is read before the plan is stored; of a store that is older than the lake the lake knows better.
             let untouched = state.plan.is_none() && past.generation < state.generation;
             table.form.give_to(state, untouched);
+            state.daily = table.daily;
         }
     };
     ledger.update_every(give).await
@@ -158,6 +159,7 @@ async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32)
         plan: None,
         planned_all: false,
         listed: true,
+        daily: table.daily,
     };
     match plan.rooms.source.describe(&table.name, &table.options).await {
         Ok(schema) => state.schema = schema,

@@ -54,7 +54,7 @@ impl FaultyStore {
     }
 
     fn next(&self, location: &Path) -> Fault {
-        match location.as_ref().contains("/log/") {
+        match ["/log/", "/days/"].iter().any(|records| location.as_ref().contains(records)) {
             true => self.script.lock().unwrap().pop_front().unwrap_or(Fault::None),
             false => Fault::None,
         }

@@ -405,7 +405,7 @@ impl ObjectStore for MemoryObjects {
     }
 
     async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> Result<()> {
-        Err(failure("the lake copies nothing"))
+        Err(failure("nothing is copied here"))
     }
 }
 

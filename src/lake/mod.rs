@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ChangePosition, Clock, Cut, Datetimes, Dropped, LogOffset, RecordHead, Remark, RowSink, TableSchema, Term};
+use crate::change::{
+    ChangePosition, Clock, Cut, Datetimes, DayEnd, Dropped, LogOffset, RecordHead, Remark, RowSink, TableSchema, Term,
+};
 use crate::trial;
 
 pub mod batch;
@@ -18,6 +20,7 @@ mod chunk;
 pub mod columns;
 #[cfg(test)]
 mod contract;
+mod daily;
 pub mod datafile;
 mod effort;
 pub mod error;
@@ -167,6 +170,8 @@ pub struct TableSpec {
     pub timestamp_encoding: TimestampEncoding,
     /// What a DATETIME becomes in all its files, and of which zone its days are. None where that is not known: nothing can be written then.
     pub datetimes: Option<Datetimes>,
+    /// What it holds when a day ends is kept as a day of `<table>_daily` (a mirror's alone).
+    pub daily: bool,
     /// The source's name in the YAML, for the records.
     pub source: String,
 }
@@ -216,6 +221,19 @@ pub struct Committed {
     /// What its last commits with changes have cost, oldest first.
     #[serde(default)]
     pub recent: Vec<Effort>,
+}
+
+/// A day of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenDay {
+    /// As `2026-11-22`.
+    pub day: String,
+    /// Its rows.
+    pub rows: u64,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// Their paths, absolute, or URLs.
+    pub files: Vec<String>,
 }
 
 /// What one commit has written.
@@ -340,6 +358,10 @@ pub trait TableWriter: Send + Sync {
     /// Removes what retention lets go and orphans of crashes; never anything a commit that is kept names. `keep` are chunk files
     /// (paths) that the metadata store still counts on.
     async fn maintain(&mut self, keep: &[String]) -> Result<Maintenance>;
+    /// The last day that is frozen beside the table.
+    async fn frozen(&self) -> Result<Option<String>>;
+    /// Keeps what the last commit holds as a day of `<table>_daily`, for ever; false where that day is there already. What a mirror's alone is.
+    async fn freeze(&mut self, day: &DayEnd) -> Result<bool>;
     /// Until then, milliseconds since 1970-01-01 UTC, `maintain` has nothing to do unless something is committed.
     fn rests_until_ms(&self) -> u64 {
         0
@@ -361,6 +383,10 @@ pub trait Lake: Send + Sync {
     async fn committed(&self, name: &LakeName, generation: u32) -> Result<Option<Committed>>;
     /// The paths (absolute, or URLs) of the published generation's live files.
     async fn files(&self, name: &LakeName) -> Result<Vec<String>>;
+    /// The days of a mirror that a record is there of, oldest first.
+    async fn days(&self, name: &LakeName) -> Result<Vec<String>>;
+    /// A day of a mirror; None where it was not frozen.
+    async fn day(&self, name: &LakeName, day: &str) -> Result<Option<FrozenDay>>;
     /// What is there of a table; None if there is nothing.
     async fn traces(&self, name: &LakeName) -> Result<Option<Traces>>;
     /// The commit records that are still there, oldest first.

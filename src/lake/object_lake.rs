@@ -11,14 +11,15 @@ use object_store::path::Path;
 use tokio::sync::OnceCell;
 
 use super::chunk::ParquetChunk;
+use super::daily::DailyLog;
 use super::log::{CommitLog, generation_of, generations, table_folder, table_object};
 use super::store::{LakeStore, Put, Settle};
 use super::table::ledger::Ledger;
 use super::table::{ChangelogWriter, MirrorWriter};
 use super::timed::Timed;
 use super::{
-    ChunkWriter, Committed, Error, HistoryEntry, Lake, LakeName, Publication, Result, Settings, Shown, TableKind, TableSpec,
-    TableWriter, Traces, publish, unique,
+    ChunkWriter, Committed, Error, FrozenDay, HistoryEntry, Lake, LakeName, Publication, Result, Settings, Shown, TableKind,
+    TableSpec, TableWriter, Traces, publish, unique,
 };
 use crate::change::failure::all_said;
 use crate::change::{Cut, Remark, Term};
@@ -176,6 +177,14 @@ impl Lake for ObjectLake {
         Ok(state.files().iter().map(|file| self.store.location(&table_object(name, &file.path))).collect())
     }
 
+    async fn days(&self, name: &LakeName) -> Result<Vec<String>> {
+        DailyLog::new(&self.store, name).days().await
+    }
+
+    async fn day(&self, name: &LakeName, day: &str) -> Result<Option<FrozenDay>> {
+        DailyLog::new(&self.store, name).frozen(day).await
+    }
+
     async fn history(&self, name: &LakeName, generation: u32) -> Result<Vec<HistoryEntry>> {
         let records = CommitLog::new(&self.store, name, generation).records().await?;
         Ok(records.iter().map(super::log::record::Record::entry).collect())
@@ -187,7 +196,13 @@ impl Lake for ObjectLake {
 
     async fn publish(&self, spec: &TableSpec) -> Result<()> {
         match &self.settings.publishing {
-            Some(publishing) => publish::publish(&self.store, &self.settings, publishing, spec).await,
+            Some(publishing) => {
+                publish::publish(&self.store, &self.settings, publishing, spec).await?;
+                match spec.daily {
+                    true => publish::publish_days(&self.store, &self.settings, publishing, spec).await,
+                    false => Ok(()),
+                }
+            }
             None => Ok(()),
         }
     }

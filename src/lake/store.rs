@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, WriteMultipart};
 
 use super::place::{self, Place, StoreOptions};
 use super::{Error, Result, timed::Timed};
@@ -34,6 +34,11 @@ const LISTING_LIMIT: Duration = Duration::from_secs(300);
 const LISTING_ATTEMPTS: u32 = 4;
 /// How long reading one small object may take.
 const READING_LIMIT: Duration = Duration::from_secs(60);
+
+/// A larger object is copied in parts: S3 copies 5 GB at once at most, and a call has its limit.
+const COPIED_BY_ITSELF: u64 = 1 << 30;
+/// Parts of a copy that are on their way.
+const PARTS_AT_ONCE: usize = 4;
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +119,11 @@ impl LakeStore {
         self.local.is_none() && self.root != MEMORY
     }
 
+    /// Whether a put that is killed may leave something beside its place (`temporary`).
+    pub(super) fn leaves_temporaries(&self) -> bool {
+        self.directories.is_some()
+    }
+
     /// The absolute path, or URL, of an object.
     pub(super) fn location(&self, path: &Path) -> String {
         match &self.local {
@@ -188,6 +198,41 @@ impl LakeStore {
             match bounded(LISTING_LIMIT, listing()).await {
                 Err(object_store::Error::Generic { .. }) if self.is_remote() && attempt < LISTING_ATTEMPTS => attempt += 1,
                 answered => return answered,
+            }
+        }
+    }
+
+    /// Copies an object of so many bytes to a name that nobody else uses: by the store itself where it can.
+    pub(super) async fn copy(&self, from: &Path, to: &Path, bytes: u64) -> Result<()> {
+        let by_itself = bytes <= COPIED_BY_ITSELF || !self.is_remote();
+        let copied = if by_itself { self.objects.copy(from, to).await } else { self.copy_through(from, to).await };
+        let copied = match copied {
+            // A disk without hard links, or a store that cannot.
+            Err(object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. }) => {
+                self.copy_through(from, to).await
+            }
+            Err(object_store::Error::Generic { .. }) if self.is_local() => self.copy_through(from, to).await,
+            copied => copied,
+        };
+        copied.map_err(|source| failed(to, source))
+    }
+
+    /// Copies by reading and writing.
+    async fn copy_through(&self, from: &Path, to: &Path) -> object_store::Result<()> {
+        let mut read = self.objects.get(from).await?.into_stream();
+        let mut upload = WriteMultipart::new(self.objects.put_multipart(to).await?);
+        let written = async {
+            while let Some(bytes) = read.try_next().await? {
+                upload.wait_for_capacity(PARTS_AT_ONCE).await?;
+                upload.put(bytes);
+            }
+            Ok(())
+        };
+        match written.await {
+            Ok(()) => upload.finish().await.map(drop),
+            Err(error) => {
+                drop(upload.abort().await);
+                Err(error)
             }
         }
     }
@@ -317,6 +362,24 @@ mod tests {
             store.delete(&path).await.unwrap();
             assert_eq!(store.get(&path).await.unwrap(), None);
             assert!(store.list(&Path::from("nowhere")).await.unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_the_same_by_the_store_and_by_reading_and_writing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (local, _) = LakeStore::open(&format!("file://{}", directory.path().display()), &StoreOptions::default()).unwrap();
+        for store in [local, LakeStore::in_memory()] {
+            let (from, copy, through) = (Path::from("a/b"), Path::from("c/d/e"), Path::from("c/f"));
+            let bytes = Bytes::from(vec![7_u8; 12 << 20]);
+            store.put(&from, bytes.clone()).await.unwrap();
+            store.copy(&from, &copy, bytes.len() as u64).await.unwrap();
+            store.copy_through(&from, &through).await.unwrap();
+            store.delete(&from).await.unwrap();
+            for path in [copy, through] {
+                assert_eq!(store.get(&path).await.unwrap().unwrap(), bytes);
+            }
+            assert!(store.copy(&from, &Path::from("g"), 1).await.is_err(), "nothing is there");
         }
     }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    CaptureState, ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Phase, Published, RequestKind, Result, SourceState,
-    TableState,
+    CaptureState, ChunkDone, ChunkState, Error, Lease, Metadata, News, Parked, Phase, Published, RequestKind, Result,
+    SourceState, TableState,
 };
 use crate::change::{
-    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, DatetimeEncoding, Datetimes, Generated, KeyKind, LogOffset,
-    LogPlace, TableName, TableSchema, Term,
+    BinlogPosition, ChangePosition, Charset, Column, ColumnType, Cut, DatetimeEncoding, Datetimes, DayEnd, Generated, KeyKind,
+    LogOffset, LogPlace, TableName, TableSchema, Term,
 };
 
 /// An empty store, and processes that open it. Dropping what `open` returned is the death of that process.
@@ -21,6 +21,7 @@ pub trait Stand {
 pub async fn run(fresh: &(dyn Fn() -> Box<dyn Stand> + Sync)) -> Result<()> {
     sources_come_back_as_saved(&*fresh()).await?;
     published_and_ends_move_together(&*fresh()).await?;
+    a_day_that_has_ended_keeps_its_end(&*fresh()).await?;
     tables_show_their_newest_generation(&*fresh()).await?;
     every_phase_and_capture_comes_back(&*fresh()).await?;
     chunks_enter_once(&*fresh()).await?;
@@ -84,6 +85,7 @@ pub fn table(source: &str, name: &TableName, generation: u32) -> TableState {
         plan: None,
         planned_all: false,
         listed: true,
+        daily: false,
     }
 }
 
@@ -93,6 +95,10 @@ fn parked() -> Parked {
 
 fn published(cut: Cut) -> Published {
     Published { position: cut, file_name: format!("binlog.{:06}", cut.0.file), source_time_us: 1_790_000_000_000_001 }
+}
+
+fn news(published: Published, ends: &[(String, Vec<LogPlace>)]) -> News {
+    News { published, ends: ends.to_vec(), days: Vec::new() }
 }
 
 async fn sources_come_back_as_saved(stand: &dyn Stand) -> Result<()> {
@@ -125,19 +131,45 @@ fn place(offset: u64) -> LogPlace {
 async fn published_and_ends_move_together(stand: &dyn Stand) -> Result<()> {
     let store = stand.open()?;
     let lease = store.acquire("source/shop", "test").await?;
-    let early = store.save_published(&lease, "shop", "{}", &published(cut(1, 4)), &[]).await;
+    let early = store.save_published(&lease, "shop", "{}", &news(published(cut(1, 4)), &[])).await;
     assert!(matches!(early, Err(Error::Storage { .. })), "published belongs to a source that was saved");
     store.save_source(&lease, &source("shop")).await?;
     assert_eq!(store.published(None, "shop", "a").await?, None, "nothing is published at first");
     let ends = [("a".to_owned(), vec![place(7), place(0)]), ("b".to_owned(), vec![place(1)])];
-    store.save_published(&lease, "shop", "{\"at\":1}", &published(cut(1, 4)), &ends).await?;
+    store.save_published(&lease, "shop", "{\"at\":1}", &news(published(cut(1, 4)), &ends)).await?;
     let second = published(Cut(BinlogPosition { epoch: 2, file: 1, offset: 900 }));
-    store.save_published(&lease, "shop", "{\"at\":2}", &second, &[("b".to_owned(), vec![place(5)])]).await?;
+    store.save_published(&lease, "shop", "{\"at\":2}", &news(second.clone(), &[("b".to_owned(), vec![place(5)])])).await?;
     assert_eq!(store.published(None, "shop", "a").await?, Some((second.clone(), vec![place(7), place(0)])));
     assert_eq!(store.published(None, "shop", "b").await?, Some((second.clone(), vec![place(5)])));
     assert_eq!(store.published(None, "shop", "c").await?, Some((second.clone(), Vec::new())), "a silent topic has no ends");
     let state = SourceState { checkpoint: Some("{\"at\":2}".to_owned()), published: Some(second), epoch: 2, ..source("shop") };
     assert_eq!(store.source("shop").await?, Some(state), "the checkpoint moves with published, the epoch follows it");
+    Ok(())
+}
+
+async fn a_day_that_has_ended_keeps_its_end(stand: &dyn Stand) -> Result<()> {
+    let store = stand.open()?;
+    let lease = store.acquire("source/shop", "test").await?;
+    store.save_source(&lease, &source("shop")).await?;
+    let ended = |zone: &str, day: &str, offset| DayEnd {
+        zone: zone.to_owned(),
+        day: day.to_owned(),
+        end: cut(1, offset),
+        file_name: "binlog.000001".to_owned(),
+    };
+    let save = async |days: Vec<DayEnd>| {
+        let news = News { days, ..news(published(cut(1, 90)), &[]) };
+        store.save_published(&lease, "shop", "{}", &news).await
+    };
+    assert_eq!(store.day_end("shop", "UTC", None).await?, None);
+    save(vec![ended("UTC", "2026-11-22", 4), ended("UTC", "2026-11-23", 4)]).await?;
+    save(vec![ended("UTC", "2026-11-23", 50), ended("UTC", "2026-11-24", 60), ended("Asia/Shanghai", "2026-11-22", 2)]).await?;
+    assert_eq!(store.day_end("shop", "UTC", None).await?, Some(ended("UTC", "2026-11-22", 4)));
+    assert_eq!(store.day_end("shop", "UTC", Some("2026-11-22")).await?, Some(ended("UTC", "2026-11-23", 4)), "it keeps its end");
+    assert_eq!(store.day_end("shop", "UTC", Some("2026-11-23")).await?, Some(ended("UTC", "2026-11-24", 60)));
+    assert_eq!(store.day_end("shop", "UTC", Some("2026-11-24")).await?, None);
+    assert_eq!(store.day_end("shop", "Asia/Shanghai", None).await?, Some(ended("Asia/Shanghai", "2026-11-22", 2)));
+    assert_eq!(store.day_end("other", "UTC", None).await?, None);
     Ok(())
 }
 
@@ -159,6 +191,7 @@ async fn tables_show_their_newest_generation(stand: &dyn Stand) -> Result<()> {
         mode: "both".to_owned(),
         layout_single: true,
         timestamps_int96: true,
+        daily: true,
         datetimes: Some(Datetimes { encoding: DatetimeEncoding::String, zone: "Asia/Shanghai".to_owned() }),
         starts: vec![place(9), place(u64::from(u32::MAX) * 4)],
         since_checkpoint: Some("{\"s\":1}".to_owned()),
@@ -240,7 +273,7 @@ async fn a_removed_generation_takes_its_chunks_along(stand: &dyn Stand) -> Resul
     }
     let topic = table("shop", &name, 1).topic;
     let ends = [(topic.clone(), vec![place(50)]), ("other".to_owned(), vec![place(1)])];
-    store.save_published(&lease, "shop", "{}", &published(cut(1, 4)), &ends).await?;
+    store.save_published(&lease, "shop", "{}", &news(published(cut(1, 4)), &ends)).await?;
     store.remove_table(&lease, "shop", &name, 1).await?;
     store.remove_table(&lease, "shop", &name, 1).await?;
     assert_eq!(store.chunks("shop", &name, 1).await?, []);
@@ -275,7 +308,7 @@ async fn terms_grow_and_fence(stand: &dyn Stand) -> Result<()> {
     let moved = TableState { phase: Phase::Snapshotting, ..state.clone() };
     let refused = [
         store.save_source(&old, &SourceState { epoch: 9, ..source("shop") }).await,
-        store.save_published(&old, "shop", "{}", &published(cut(1, 1)), &[]).await,
+        store.save_published(&old, "shop", "{}", &news(published(cut(1, 1)), &[])).await,
         store.save_table(&old, &moved).await,
         store.remove_table(&old, "shop", &name, 1).await,
         store.save_chunks(&old, &state, &[chunk(5, 5)], false).await,

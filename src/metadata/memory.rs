@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
+    ChunkDone, ChunkState, Error, Lease, Metadata, News, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
 };
-use crate::change::{LogPlace, TableName, Term};
+use crate::change::{DayEnd, LogPlace, TableName, Term};
 use crate::trial::{Mistake, planted};
 
 /// What is to go wrong.
@@ -47,6 +47,7 @@ struct Saved {
     terms: BTreeMap<String, Term>,
     sources: BTreeMap<String, SourceState>,
     ends: BTreeMap<(String, String), Vec<LogPlace>>,
+    days: BTreeMap<(String, String, String), DayEnd>,
     tables: BTreeMap<TableKey, TableState>,
     chunks: BTreeMap<TableKey, BTreeMap<u64, ChunkState>>,
     troubles: BTreeMap<TableKey, Parked>,
@@ -293,8 +294,7 @@ impl Metadata for MemoryMetadata {
         lease: &Lease,
         source: &str,
         checkpoint: &str,
-        published: &Published,
-        ends: &[(String, Vec<LogPlace>)],
+        News { published, ends, days }: &News,
     ) -> Result<()> {
         self.write("save_published", lease, |state| {
             let Some(known) = state.sources.get_mut(source) else {
@@ -305,6 +305,10 @@ impl Metadata for MemoryMetadata {
             known.published = Some(published.clone());
             for (topic, offsets) in ends {
                 state.ends.insert((source.to_owned(), topic.clone()), offsets.clone());
+            }
+            for day in days {
+                let key = (source.to_owned(), day.zone.clone(), day.day.clone());
+                state.days.entry(key).or_insert_with(|| day.clone());
             }
             Ok(())
         })
@@ -317,6 +321,14 @@ impl Metadata for MemoryMetadata {
             let ends = state.ends.get(&(source.to_owned(), topic.to_owned())).cloned().unwrap_or_default();
             Ok(published.map(|published| (published, ends)))
         })?
+    }
+
+    async fn day_end(&self, source: &str, zone: &str, after: Option<&str>) -> Result<Option<DayEnd>> {
+        let of_zone = |day: &&DayEnd| after.is_none_or(|after| day.day.as_str() > after);
+        self.look("day_end", |state| {
+            let days = state.days.iter().filter(|((known, in_zone, _), _)| known == source && in_zone == zone);
+            days.map(|(_, day)| day).find(of_zone).cloned()
+        })
     }
 
     async fn tables(&self, source: &str) -> Result<Vec<TableState>> {

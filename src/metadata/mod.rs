@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::change::failure::advice_on_place;
-use crate::change::{Cut, Datetimes, Failure, LogPlace, Remedy, TableName, TableSchema, Term};
+use crate::change::{Cut, Datetimes, DayEnd, Failure, LogPlace, Remedy, TableName, TableSchema, Term};
 
 pub mod contract;
 pub mod memory;
@@ -33,6 +33,17 @@ pub struct Published {
     pub file_name: String,
     /// When the server committed the last transaction below it, microseconds since 1970-01-01 UTC; 0 where none was seen.
     pub source_time_us: i64,
+}
+
+/// What the tailer saves when it has published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// The cut.
+    pub published: Published,
+    /// The topics that were appended to, with their ends.
+    pub ends: Vec<(String, Vec<LogPlace>)>,
+    /// The days that ended below the cut.
+    pub days: Vec<DayEnd>,
 }
 
 /// A source as the store knows it.
@@ -158,6 +169,9 @@ pub struct TableState {
     pub planned_all: bool,
     /// Still in the YAML. A table that is not stands still and is kept.
     pub listed: bool,
+    /// Its mirror is frozen when a day ends (`daily: true`), as of the last start.
+    #[serde(default)]
+    pub daily: bool,
 }
 
 /// One chunk of a table's snapshot.
@@ -237,20 +251,17 @@ pub trait Metadata: Send + Sync {
     async fn save_source(&self, lease: &Lease, state: &SourceState) -> Result<()>;
     /// Writes down why a known source stands still, or that it goes on, and touches nothing else of it: it may land late.
     async fn save_stopped(&self, lease: &Lease, source: &str, stopped: Option<&Parked>) -> Result<()>;
-    /// Saves the checkpoint with `published`, and the ends of the topics that were appended to, in one transaction.
-    async fn save_published(
-        &self,
-        lease: &Lease,
-        source: &str,
-        checkpoint: &str,
-        published: &Published,
-        ends: &[(String, Vec<LogPlace>)],
-    ) -> Result<()>;
+    /// Saves the checkpoint with `published`, the ends of the topics that were appended to, and the days that ended below it, in one
+    /// transaction. A day that has ended already keeps its end.
+    async fn save_published(&self, lease: &Lease, source: &str, checkpoint: &str, news: &News) -> Result<()>;
     /// `published` and the topic's ends as of it, read in one transaction. Ends are empty for a topic that never got a record.
     ///
     /// Whoever writes by it names its lease, and is refused once it was overtaken: `published` speaks of the tables that its own daemon
     /// captured. A successor whose list lacks a table moves it on past changes of that table that nobody took.
     async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>>;
+    /// The first day of this zone's calendar behind `after`, or of all, that ended below `published`. Whoever asks for it behind
+    /// [`Metadata::published`] hears of every day that ended below what that said.
+    async fn day_end(&self, source: &str, zone: &str, after: Option<&str>) -> Result<Option<DayEnd>>;
     /// The newest generation of every table of a source (and an older one while it is still being read: see [`Metadata::generations`]).
     async fn tables(&self, source: &str) -> Result<Vec<TableState>>;
     /// All generations of one table, oldest first.

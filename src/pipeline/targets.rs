@@ -23,6 +23,7 @@ pub fn targets(state: &TableState) -> Vec<TableSpec> {
             false => TimestampEncoding::Int64,
         },
         datetimes: state.datetimes.clone(),
+        daily: state.daily && kind == TableKind::Mirror,
         source: state.source.clone(),
     };
     names(&state.mode, table).into_iter().map(|(table, kind)| spec(table, kind)).collect()

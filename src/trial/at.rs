@@ -45,6 +45,14 @@ pub const SHOWN: &str = "shown";
 /// Those that are passed only where a lake is published in a metastore.
 pub const OF_PUBLICATION: &[&str] = &[SHOWING, CLAIMED, SWAPPED, SHOWN];
 
+/// Lake: a day's copies are durable, its record is not put.
+pub const DAY_COPIED: &str = "day_copied";
+/// Lake: a day's record is put, nothing was done behind it.
+pub const DAY_FROZEN: &str = "day_frozen";
+
+/// Those that are passed only where days are frozen.
+pub const OF_DAYS: &[&str] = &[DAY_COPIED, DAY_FROZEN];
+
 /// All others.
 pub const ALL: &[&str] = &[
     FORMAT_STEP,

@@ -83,11 +83,17 @@ pub enum Mistake {
     RetentionFromCommit,
     /// A version counts as shown before it is.
     NotedBeforeShown,
+    /// A batch goes past the end of a day that is to be frozen.
+    BatchPastDay,
+    /// The writer asks for days that have ended first and for `published` later.
+    DaysBeforePublished,
+    /// A day's record names files that are still being copied.
+    DayNamedBeforeCopied,
 }
 
 impl Mistake {
     /// Every mistake there is.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::LoadBeforeVisible,
         Self::XaPreparedBeforeSince,
         Self::ChunkBoundsInNeither,
@@ -115,6 +121,9 @@ impl Mistake {
         Self::SwapWithoutClaim,
         Self::RetentionFromCommit,
         Self::NotedBeforeShown,
+        Self::BatchPastDay,
+        Self::DaysBeforePublished,
+        Self::DayNamedBeforeCopied,
     ];
 }
 

@@ -13,6 +13,7 @@ mod bounded;
 mod broker;
 mod changes;
 mod daemon;
+mod daily;
 mod damaged_lake;
 mod divergences;
 #[path = "../servers/dump.rs"]

@@ -105,6 +105,13 @@ pub(crate) struct History {
     /// Which server's places an epoch counts in.
     epochs: BTreeMap<u32, usize>,
     transactions: usize,
+    /// When each was committed, microseconds since 1970-01-01 UTC.
+    committed_us: Vec<i64>,
+}
+
+/// The day of an instant in UTC.
+pub(crate) fn day(committed_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(committed_us).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
 }
 
 impl History {
@@ -125,8 +132,9 @@ impl History {
     }
 
     /// A transaction that starts at this place of the server that answers now; its changes by table.
-    pub(crate) fn push(&mut self, start: (u64, u64), changes: Vec<(TableName, Change)>) {
+    pub(crate) fn push(&mut self, start: (u64, u64), committed_us: i64, changes: Vec<(TableName, Change)>) {
         let transaction = self.transactions;
+        self.committed_us.push(committed_us);
         self.transactions += 1;
         self.servers.last_mut().unwrap().starts.push(start);
         let mut ordinals: BTreeMap<TableName, u64> = BTreeMap::new();
@@ -138,6 +146,11 @@ impl History {
             apply(&mut table.rows, &change);
             table.changes.push(change);
         }
+    }
+
+    /// How many transactions are of this day or an earlier one.
+    pub(crate) fn until(&self, last: &str) -> usize {
+        self.committed_us.partition_point(|committed_us| day(*committed_us).as_str() <= last)
     }
 
     /// Another server answers, or the one that answers has got further: where it has each transaction of each table, in order. What has

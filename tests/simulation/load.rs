@@ -57,7 +57,7 @@ impl Load {
         self.server.create_table(&table, &[("id", key), ("n", integer)], &["id"]);
         let after = self.server.flushed_end();
         if (before.file, before.offset) != (after.file, after.offset) {
-            scene.oracle.history.push(start(&before, &after), Vec::new());
+            scene.oracle.pushed(start(&before, &after), self.server.clock_us(), Vec::new());
         }
         scene.oracle.history.table(&table);
         let transactions = scene.oracle.history.transactions();
@@ -127,7 +127,7 @@ impl Load {
         };
         let place = start(&before, &self.server.flushed_end());
         let count = changes.len();
-        scene.oracle.history.push(place, changes);
+        scene.oracle.pushed(place, self.server.clock_us(), changes);
         scene.coverage.count("load: transaction");
         scene.stepped(0, "transaction", &format_args!("{count} at {place:?} races {races}"));
         if races {
@@ -152,6 +152,7 @@ impl Load {
                 return false;
             }
             scene.coverage.count("load: XA prepared");
+            scene.oracle.logged(self.server.clock_us());
             scene.stepped(0, "XA PREPARE", &format_args!("{}", changes.len()));
             state.prepared = Some(changes);
             return true;
@@ -169,7 +170,7 @@ impl Load {
             self.server.xa_rollback("x").unwrap();
         }
         let changes = if commits { changes } else { Vec::new() };
-        scene.oracle.history.push(start(&before, &self.server.flushed_end()), changes);
+        scene.oracle.pushed(start(&before, &self.server.flushed_end()), self.server.clock_us(), changes);
         scene.stepped(0, "XA end", &format_args!("commits {commits}"));
         true
     }

@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod coverage;
+mod days;
 mod history;
 mod lake;
 mod load;

@@ -8,7 +8,8 @@ use binlake::lake::metastore::Sights;
 use bytes::Bytes;
 
 use crate::coverage::Coverage;
-use crate::history::{Cell, Change, History, Row, Rows, apply};
+use crate::days::Days;
+use crate::history::{Cell, Change, History, Row, Rows, apply, day};
 use crate::lake::{Content, Contents, Deed, Record, State, Table};
 use crate::shown::{Call, Shown, UNTIL_WHOLE};
 use crate::violation::Invariant;
@@ -24,6 +25,11 @@ pub(crate) struct Oracle {
     pub lake: BTreeMap<String, Table>,
     /// What a metastore shows of lake tables, where there is one.
     shown: BTreeMap<String, Shown>,
+    pub days: Days,
+    /// The day of what the source has written last.
+    today: Option<String>,
+    /// A day that was frozen before its last transaction.
+    early_day: Option<Finding>,
     contents: Contents,
     peek: Peek,
     /// Lake tables whose records or files changed.
@@ -44,6 +50,9 @@ impl Oracle {
             history: History::default(),
             lake: BTreeMap::new(),
             shown: BTreeMap::new(),
+            days: Days::default(),
+            today: None,
+            early_day: None,
             contents: Contents::default(),
             peek: Box::new(|_| None),
             touched: Vec::new(),
@@ -56,6 +65,36 @@ impl Oracle {
 
     pub(crate) fn look_with(&mut self, peek: Peek) {
         self.peek = peek;
+    }
+
+    /// The source has committed a transaction.
+    pub(crate) fn pushed(&mut self, start: (u64, u64), committed_us: i64, changes: Vec<(TableName, Change)>) {
+        self.history.push(start, committed_us, changes);
+        self.early_day = self.early_day.take().or(self.days.pushed(&day(committed_us)).err());
+        self.logged(committed_us);
+    }
+
+    /// The source has written something into its binlog.
+    pub(crate) fn logged(&mut self, committed_us: i64) {
+        let today = day(committed_us);
+        let Some(ended) = self.today.replace(today.clone()).filter(|ended| *ended != today) else { return };
+        // Of the first transaction that it ever sees the tailer cannot tell whether it ends a day.
+        let took_one = |(_, state): (u32, State)| state.point.is_some_and(|point| point.source_time_us > 0);
+        if !self.lake.values().filter_map(Table::published).any(took_one) {
+            return;
+        }
+        let is_mirror = |name: &&String| !is_changelog(name);
+        let mirrors = self.lake.keys().filter(is_mirror).filter(|name| self.is_in_its_first_generation(name)).cloned();
+        self.days.expect(mirrors.collect::<Vec<_>>().into_iter(), &ended);
+    }
+
+    fn is_in_its_first_generation(&self, name: &str) -> bool {
+        self.lake.get(name).and_then(Table::published).is_some_and(|(generation, _)| generation == 1)
+    }
+
+    /// A day that has to be frozen and is not.
+    pub(crate) fn missing_day(&self) -> Option<String> {
+        self.days.missing(&self.peek, |name| self.is_in_its_first_generation(name))
     }
 
     /// A daemon has put or deleted an object.
@@ -75,6 +114,9 @@ impl Oracle {
     /// An object of the lake became visible.
     pub(crate) fn put(&mut self, path: &str, bytes: &Bytes, coverage: &mut Coverage) -> Result<(), Finding> {
         let Some((table, inside)) = split(path) else { return Ok(()) };
+        if self.days.put((table, inside), bytes, (&mut self.history, &mut self.contents, &self.peek))? {
+            coverage.count("mirror: day frozen");
+        }
         if !inside.contains("/log/") {
             return Ok(());
         }
@@ -103,6 +145,10 @@ impl Oracle {
         }
         for (name, locations) in sights.iter().filter(|(name, _)| !name.table.ends_with(UNTIL_WHOLE)) {
             let name = format!("{}/{}", name.database, name.table);
+            if let Some(shown) = self.days.showed(&name, locations) {
+                shown?;
+                continue;
+            }
             let unknown = || (Invariant::ShownTorn, format!("{name} is shown and was never committed"));
             let table = self.lake.get(&name).ok_or_else(unknown)?;
             let shown = self.shown.entry(name.clone()).or_default();
@@ -136,6 +182,7 @@ impl Oracle {
             coverage.count("cleanup: log entry");
             return Ok(());
         }
+        self.days.deleted(path)?;
         let Some(table) = self.lake.get(name) else { return Ok(()) };
         if table.names(inside) {
             return Err((Invariant::ReaderLostFile, format!("{path} was deleted and is live")));
@@ -159,6 +206,7 @@ impl Oracle {
     pub(crate) fn lost(&mut self, path: &str) {
         self.contents.forget(path);
         let Some((table, inside)) = split(path) else { return };
+        self.days.lost(table, inside);
         let mut parts = inside.split('/');
         let (Some("_binlake"), Some(generation), Some("log"), Some(file)) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -176,6 +224,9 @@ impl Oracle {
 
     /// Looks at everything that has changed.
     pub(crate) fn check(&mut self, coverage: &mut Coverage) -> Result<(), Finding> {
+        if let Some(early) = self.early_day.take() {
+            return Err(early);
+        }
         while let Some(name) = self.touched.pop() {
             coverage.count("check");
             self.look(&name)?;
@@ -227,6 +278,7 @@ impl Oracle {
         inside.starts_with("_binlake/")
             || inside.starts_with("empty/")
             || inside.starts_with("spare/")
+            || name.ends_with("_daily")
             || published.is_some_and(|(_, state)| state.files.iter().any(|file| file.path == inside))
     }
 
@@ -244,7 +296,7 @@ impl Oracle {
         }
         table.seen = Some(place);
         self.bounded(name, &state)?;
-        match name.ends_with("_changelog") || name.ends_with("/journal") {
+        match is_changelog(name) {
             true => self.changelog(name, &state),
             false => self.mirror(name, &state),
         }
@@ -329,8 +381,12 @@ fn split(path: &str) -> Option<(&str, &str)> {
     Some((path.get(..second)?, path.get(second + 1..)?))
 }
 
+fn is_changelog(name: &str) -> bool {
+    name.ends_with("_changelog") || name.ends_with("/journal")
+}
+
 /// The source's table of a lake table.
-fn source(name: &str) -> TableName {
+pub(crate) fn source(name: &str) -> TableName {
     let table = name.rsplit('/').next().unwrap_or(name);
     TableName::new("shop", table.strip_suffix("_changelog").unwrap_or(table))
 }

@@ -11,8 +11,8 @@ use crate::number;
 use crate::run;
 use crate::violation::Invariant::{self, *};
 
-/// Seeds that a mistake has, to be found in.
-const SEEDS: u64 = 5_000;
+/// Seeds that a mistake has, to be found in: as many as a run. The rarest wants a writer that slept until its place in the log had expired.
+const SEEDS: u64 = crate::SEEDS;
 
 /// A row too few, too many, too old or too new: in the mirror, in the snapshot's rows of a changelog, or noticed by promise 11.
 const WRONG_ROWS: &[Invariant] = &[MirrorDiffers, SnapshotDiffers, UnexpectedPark];
@@ -52,6 +52,9 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         Mistake::SwapInTwoCalls | Mistake::SwapWithoutClaim => &[ShownTorn, WentBack],
         Mistake::RetentionFromCommit => &[ReaderLostFile],
         Mistake::NotedBeforeShown => &[ReaderLostFile, NotCaughtUp],
+        Mistake::BatchPastDay => &[DayDiffers],
+        Mistake::DaysBeforePublished => &[DayMissing],
+        Mistake::DayNamedBeforeCopied => &[FileDamaged],
         // Two daemons that both count as the one writer break whatever the other is at.
         Mistake::TermIgnored => &[
             MirrorDiffers,

@@ -32,6 +32,7 @@ pub(crate) const EXPECTED: &[&str] = &[
     "load: XA prepared",
     "mirror: split",
     "mirror: seal",
+    "mirror: day frozen",
     "changelog: fold",
     "cleanup: file",
     "cleanup: log entry",

@@ -59,6 +59,7 @@ impl Limits {
                 flush_after: Duration::from_millis(scene.between(1, 60)),
                 progress_every: Duration::from_millis(200),
                 full_wait: Duration::from_millis(100),
+                zone: "UTC".to_owned(),
             },
             chunk_rows: scene.between(2, 12) as usize,
             write_rows: scene.between(3, 20),
@@ -87,6 +88,7 @@ impl Limits {
             read_bytes: 900,
             maintain_every: Duration::from_millis(700),
             eager,
+            zone: "UTC".to_owned(),
         }
     }
 }
@@ -115,6 +117,7 @@ pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
         into: ("ods_shop".to_owned(), name.to_owned()),
         topic: format!("{topics}.shop.{name}"),
         layout_single: single,
+        daily: mode != "changelog",
         form: Form {
             timestamps_int96: false,
             datetimes: Datetimes { encoding: DatetimeEncoding::Instant, zone: "UTC".to_owned() },

@@ -15,6 +15,10 @@ pub(crate) enum Invariant {
     ChangelogDiffers,
     /// The snapshot's rows with the changes laid over them are not the table.
     SnapshotDiffers,
+    /// A day of a mirror is not what the source's table was when it ended.
+    DayDiffers,
+    /// A day that ended while its table was kept is not there.
+    DayMissing,
     /// A file is gone that a reader may still hold.
     ReaderLostFile,
     /// A data file's content changed, or what a commit names cannot be read.

@@ -84,6 +84,8 @@ impl World {
         let gtids = scene.chance(0.7);
         let server = MemoryServer::with_gtids(gtids);
         server.set_file_bytes(scene.between(400, 4000));
+        let a_day = scene.between(8, 60) as i64;
+        server.set_tick(86_400_000_000 / a_day);
         let shore = Arc::new(Shore::new(scene.chance(0.5)));
         let single = scene.chance(0.1);
         // Some sleep until what they were at has long expired.
@@ -196,6 +198,7 @@ impl World {
             let index = self.stage.scene().between(0, tables.len() as u64) as usize;
             let gone = tables.remove(index);
             self.stage.scene().coverage.count("table left out of the list");
+            self.stage.scene().oracle.days.excused.insert(format!("ods_shop/{gone}"));
             self.stage.scene().note(0, "left out", &format_args!("{gone}"));
         }
         if self.daemons.iter().any(|daemon| !daemon.hung) {
@@ -430,6 +433,10 @@ impl World {
         tokio::time::sleep(started + self.limits.lake.retention.max * 2).await;
         self.end_all().await;
         self.complete();
+        let missing = self.stage.scene().oracle.missing_day();
+        if let Some(missing) = missing {
+            self.stage.violate(Invariant::DayMissing, missing);
+        }
         self.nothing_left();
     }
 

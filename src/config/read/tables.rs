@@ -47,13 +47,18 @@ pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Optio
     let cascades: Option<Cascades> = word(reader, fields.take("cascades"), standard.cascades);
     let exclude_columns = columns(reader, fields.take("columns"));
     reader.not_built(fields, "partition_by", "partitioned mirrors are", "remove it");
-    if let Some(node) = fields.take("daily")
-        && reader.flag(node) == Some(true)
-    {
-        reader.error(&node.place, "daily snapshots are not built yet in this version", "remove it");
-    }
+    let daily_node = fields.take("daily");
+    let daily = match daily_node {
+        Some(node) => reader.flag(node),
+        None => Some(standard.daily),
+    };
     reader.not_built(fields, "into", "another name in the lake is", "remove it; `lake.database` names the database");
-    let (mode, layout, key, exclude_columns) = (mode?, layout?, key?, exclude_columns?);
+    let (mode, layout, daily, key, exclude_columns) = (mode?, layout?, daily?, key?, exclude_columns?);
+    if let Some(node) = daily_node
+        && (mode, daily, node.place.path.starts_with("defaults.")) == (Mode::Changelog, true, false)
+    {
+        reader.error(&node.place, "`mode: changelog` makes no mirror to freeze", "remove `daily`, or use mirror or both");
+    }
     if let Some(node) = layout_node
         && (mode, layout != Layout::Auto, node.place.path.starts_with("defaults.")) == (Mode::Changelog, true, false)
     {
@@ -63,7 +68,7 @@ pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Optio
         let message = format!("column {column:?} is in `columns.exclude` too");
         reader.error(&fields.place_of("key"), message, "a key needs all of its columns");
     }
-    Some(TableOptions { mode, key, layout, cascades: cascades?, exclude_columns })
+    Some(TableOptions { mode, key, layout, daily, cascades: cascades?, exclude_columns })
 }
 
 fn columns(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<Vec<String>> {

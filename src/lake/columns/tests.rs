@@ -55,6 +55,7 @@ pub(crate) fn spec(kind: TableKind, columns: &[(&str, ColumnType)]) -> TableSpec
         generation: 1,
         schema: Arc::new(schema),
         layout: Layout::Segments,
+        daily: false,
         timestamp_encoding: TimestampEncoding::Int64,
         datetimes: "instant in UTC".parse().ok(),
         source: "shop".to_owned(),

@@ -1,6 +1,7 @@
 //! What every [`Lake`](super::Lake) owes its users, run on files, in memory, on a real S3, and where it is built in on a real HDFS.
 
 mod changelog;
+mod days;
 #[cfg(feature = "hdfs")]
 #[path = "../../../tests/servers/hdfs.rs"]
 mod hdfs;
@@ -168,6 +169,7 @@ impl House {
             generation,
             schema: Arc::new(schema),
             layout: Layout::Segments,
+            daily: false,
             timestamp_encoding: TimestampEncoding::Int64,
             datetimes: "instant in UTC".parse().ok(),
             source: "shop".to_owned(),

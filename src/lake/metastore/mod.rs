@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::LakeName;
 
@@ -46,7 +47,7 @@ pub struct Database {
 }
 
 /// A column as Hive knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HiveColumn {
     /// In lower case.
     pub name: String,

@@ -105,7 +105,7 @@ fn hive_type(data_type: &DataType) -> Option<String> {
     })
 }
 
-fn column(name: &str, data_type: &str) -> HiveColumn {
+pub(super) fn column(name: &str, data_type: &str) -> HiveColumn {
     HiveColumn { name: name.to_owned(), data_type: data_type.to_owned(), comment: None }
 }
 
@@ -155,17 +155,9 @@ impl Wanted {
 
     /// A new table under `name`.
     pub(super) fn table(&self, name: &LakeName, now_ms: u64) -> Table {
-        let mut table = Table {
-            name: name.clone(),
-            kind: EXTERNAL_TABLE.to_owned(),
-            columns: self.columns.clone(),
-            partitioned_by: self.partitioned_by.clone(),
-            location: self.location(),
-            format: Format::parquet(),
-            owner: Some("binlake".to_owned()),
-            created: i32::try_from(now_ms / 1000).unwrap_or_default(),
-            parameters: self.parameters.clone(),
-        };
+        let mut table = our_table(name, self.columns.clone(), self.partitioned_by.clone(), now_ms);
+        table.location = self.location();
+        table.parameters = self.parameters.clone();
         table.parameters.insert(SCHEMA.to_owned(), fingerprint(&table));
         table
     }
@@ -182,6 +174,21 @@ impl Wanted {
     /// Refuses a table that is not ours, or no longer as we left it.
     pub(super) fn check_ours(&self, found: &Table) -> Result<()> {
         check_ours(found, &self.folder).map_err(|(reason, remedy)| refused(&self.lake_name, reason, remedy))
+    }
+}
+
+/// An external table that is nowhere yet.
+pub(super) fn our_table(name: &LakeName, columns: Vec<HiveColumn>, partitioned_by: Vec<HiveColumn>, now_ms: u64) -> Table {
+    Table {
+        name: name.clone(),
+        kind: EXTERNAL_TABLE.to_owned(),
+        columns,
+        partitioned_by,
+        location: String::new(),
+        format: Format::parquet(),
+        owner: Some("binlake".to_owned()),
+        created: i32::try_from(now_ms / 1000).unwrap_or_default(),
+        parameters: BTreeMap::new(),
     }
 }
 
@@ -212,13 +219,22 @@ pub(super) fn lies_below(location: &str, above: &str) -> bool {
     canonical(location).strip_prefix(&canonical(above)).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// The columns of a mirror's days.
+pub(in crate::lake) fn day_columns(shape: &Shape, spec: &TableSpec) -> Result<Vec<HiveColumn>> {
+    columns(shape, spec, &[column(DAY, "string")])
+}
+
 fn columns(shape: &Shape, spec: &TableSpec, partitioned_by: &[HiveColumn]) -> Result<Vec<HiveColumn>> {
     let mut columns = Vec::new();
     for field in shape.arrow_schema().fields() {
         let taken = partitioned_by.iter().any(|partition| partition.name == *field.name());
         if taken {
             let reason = format!("it has a column {}, which is what the published table is partitioned by", field.name());
-            return Err(refused(&spec.name, reason, "leave it out with `columns: {exclude: […]}`, or use `layout: single`"));
+            return Err(refused(
+                &spec.name,
+                reason,
+                "leave it out with `columns: {exclude: […]}`, or use `layout: single` and no `daily`",
+            ));
         }
         let data_type = hive_type(field.data_type()).ok_or_else(|| {
             refused(&spec.name, format!("Hive has no type for {}", field.data_type()), "report this with the log")
@@ -288,7 +304,7 @@ pub(super) fn can_follow(found: &[HiveColumn], wanted: &[HiveColumn]) -> bool {
 }
 
 /// What somebody would have changed who changed how the files are read; comments are free.
-fn fingerprint(table: &Table) -> String {
+pub(super) fn fingerprint(table: &Table) -> String {
     let of = |columns: &[HiveColumn]| {
         columns.iter().map(|column| format!("{} {},", column.name, column.data_type)).collect::<String>()
     };

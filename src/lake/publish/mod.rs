@@ -44,6 +44,7 @@ use super::metastore::Metastore;
 use super::{Error, LakeName, Result};
 
 mod check;
+mod daily;
 mod hive;
 mod plan;
 mod project;
@@ -52,6 +53,7 @@ mod standing;
 pub use standing::Publication;
 
 pub(in crate::lake) use check::check;
+pub(in crate::lake) use daily::publish_days;
 pub(in crate::lake) use project::publish;
 pub(in crate::lake) use standing::publication;
 
@@ -126,6 +128,8 @@ pub struct Shown {
 pub struct Publishing {
     metastore: Arc<dyn Metastore>,
     shown: Mutex<BTreeMap<LakeName, Shown>>,
+    /// The last day of each table of days that was shown.
+    days: Mutex<BTreeMap<LakeName, String>>,
     /// Whose turn it is to publish a table.
     turns: Mutex<BTreeMap<LakeName, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -133,7 +137,7 @@ pub struct Publishing {
 impl Publishing {
     /// Publication in this metastore.
     pub fn new(metastore: Arc<dyn Metastore>) -> Self {
-        Self { metastore, shown: Mutex::default(), turns: Mutex::default() }
+        Self { metastore, shown: Mutex::default(), days: Mutex::default(), turns: Mutex::default() }
     }
 
     pub(crate) fn metastore(&self) -> &dyn Metastore {
@@ -168,6 +172,14 @@ impl Publishing {
         turn.lock_owned().await
     }
 
+    fn shows_day(&self, name: &LakeName, day: &str) -> bool {
+        self.days.lock().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown == day)
+    }
+
+    fn note_day(&self, name: &LakeName, day: &str) {
+        self.days.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), day.to_owned());
+    }
+
     /// Every directory that the metastore names for a table, in one form.
     pub(crate) async fn named(&self, name: &LakeName) -> Result<BTreeSet<String>> {
         let name = hive::hive_name(name);
@@ -186,4 +198,4 @@ fn refused(table: &LakeName, reason: impl Into<String>, remedy: impl Into<String
 }
 
 /// The name that a directory of the lake goes by in the metastore.
-pub(in crate::lake) use hive::{canonical, hive_location};
+pub(in crate::lake) use hive::{canonical, day_columns, hive_location};

@@ -11,6 +11,7 @@ use super::changes::ChangeRows;
 use super::compaction;
 use super::days;
 use super::ledger::{Draft, Ledger, sum_zero_dates};
+use crate::change::DayEnd;
 use crate::lake::columns::Shape;
 use crate::lake::datafile::{FILE_NAME, FileEntry, FileUpload};
 use crate::lake::log::record::{RecordKind, RowCounts};
@@ -171,6 +172,14 @@ impl TableWriter for ChangelogWriter {
 
     async fn maintain(&mut self, keep: &[String]) -> Result<Maintenance> {
         self.ledger.maintain(keep).await
+    }
+
+    async fn frozen(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn freeze(&mut self, _day: &DayEnd) -> Result<bool> {
+        Err(self.ledger.refused("a changelog has no days to freeze"))
     }
 
     fn rests_until_ms(&self) -> u64 {

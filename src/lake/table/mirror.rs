@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 
 use super::ledger::{Draft, Ledger, sum_zero_dates};
+use crate::change::DayEnd;
 use crate::lake::batch::MirrorBatch;
 use crate::lake::columns::Shape;
+use crate::lake::daily::{DailyLog, Writer};
 use crate::lake::datafile::FILE_NAME;
 use crate::lake::log::record::{RecordKind, RowCounts};
 use crate::lake::log::state::{Content, difference};
 use crate::lake::merge::{self, MergeContext, Merged, Segment};
+use crate::lake::publish::day_columns;
 use crate::lake::{ChangeSink, ChunkFile, ChunkPart, CommitPoint, Committed, Maintenance, Result, TableWriter, Written};
 
 /// See the module.
@@ -128,6 +131,21 @@ impl TableWriter for MirrorWriter {
 
     async fn maintain(&mut self, keep: &[String]) -> Result<Maintenance> {
         self.ledger.maintain(keep).await
+    }
+
+    async fn frozen(&self) -> Result<Option<String>> {
+        // Now, and not at midnight, is the time to say that it cannot be.
+        day_columns(&self.shape, &self.ledger.spec)?;
+        DailyLog::new(&self.ledger.store, &self.ledger.spec.name).last().await
+    }
+
+    async fn freeze(&mut self, day: &DayEnd) -> Result<bool> {
+        self.ledger.begin()?;
+        let Ledger { spec, state, term, settings, store, .. } = &self.ledger;
+        let writer = Writer { term: *term, columns: &day_columns(&self.shape, spec)?, now_ms: settings.clock.now_ms() };
+        let is_new = DailyLog::new(store, &spec.name).freeze(spec, state, day, writer).await?;
+        self.ledger.end();
+        Ok(is_new)
     }
 
     fn rests_until_ms(&self) -> u64 {

@@ -98,7 +98,10 @@ impl Ledger {
         let mut done = Maintenance::default();
         done.files_deleted += self.delete_lapsed(&keep, now_ms).await?;
         if !self.swept {
-            done.files_deleted += self.delete_orphans(&keep).await? + self.log.clear_leftovers().await?;
+            done.files_deleted += self.delete_orphans(&keep).await?;
+            if self.store.leaves_temporaries() {
+                done.files_deleted += self.log.clear_leftovers().await?;
+            }
             // Chunks that are kept for now, or not adopted yet, want another look.
             self.swept = self.state.content.is_some() && keep.is_empty();
         }
@@ -279,7 +282,9 @@ impl Ledger {
                 continue;
             }
             deleted += self.delete_all(&directory).await?;
-            deleted += log.clear_leftovers().await?;
+            if self.store.leaves_temporaries() {
+                deleted += log.clear_leftovers().await?;
+            }
             log.expire(u64::MAX, 0).await?;
         }
         Ok((deleted, left))

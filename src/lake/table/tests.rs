@@ -74,6 +74,7 @@ impl House {
             layout: Layout::Single,
             timestamp_encoding: TimestampEncoding::Int64,
             datetimes: "instant in UTC".parse().ok(),
+            daily: false,
             source: "shop".to_owned(),
         };
         Ledger::take_over(store, &self.settings, spec, Term(term)).await

@@ -9,8 +9,13 @@ use super::trouble::{Outcome, Trouble, loaded};
 use crate::trial::{self, at};
 
 /// What leads from format n to n + 1, from 0 (an empty file). Released steps never change.
-const STEPS: &[&str] =
-    &[include_str!("format_1.sql"), include_str!("format_2.sql"), include_str!("format_3.sql"), include_str!("format_4.sql")];
+const STEPS: &[&str] = &[
+    include_str!("format_1.sql"),
+    include_str!("format_2.sql"),
+    include_str!("format_3.sql"),
+    include_str!("format_4.sql"),
+    include_str!("format_5.sql"),
+];
 
 /// Brings the store to the newest format.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Outcome<()> {

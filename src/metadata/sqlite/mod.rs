@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    ChunkDone, ChunkState, Error, Lease, Metadata, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
+    ChunkDone, ChunkState, Error, Lease, Metadata, News, Parked, Published, Request, RequestKind, Result, SourceState, TableState,
 };
-use crate::change::{LogPlace, TableName, Term};
+use crate::change::{DayEnd, LogPlace, TableName, Term};
 use lock::{Attempt, ProcessLock};
 use trouble::{Outcome, Trouble};
 
 mod chunks;
+mod days;
 mod format;
 mod leases;
 mod lock;
@@ -237,22 +238,20 @@ impl Metadata for SqliteMetadata {
         .await
     }
 
-    async fn save_published(
-        &self,
-        lease: &Lease,
-        source: &str,
-        checkpoint: &str,
-        published: &Published,
-        ends: &[(String, Vec<LogPlace>)],
-    ) -> Result<()> {
-        let (lease, source, checkpoint) = (lease.clone(), source.to_owned(), checkpoint.to_owned());
-        let (published, ends) = (published.clone(), ends.to_vec());
+    async fn save_published(&self, lease: &Lease, source: &str, checkpoint: &str, news: &News) -> Result<()> {
+        let (lease, source, checkpoint, news) = (lease.clone(), source.to_owned(), checkpoint.to_owned(), news.clone());
         self.write(move |transaction| {
             leases::check(transaction, &lease)?;
-            sources::save_published(transaction, &source, &checkpoint, &published)?;
-            ends.iter().try_for_each(|(topic, offsets)| sources::save_ends(transaction, &source, topic, offsets))
+            sources::save_published(transaction, &source, &checkpoint, &news.published)?;
+            news.ends.iter().try_for_each(|(topic, offsets)| sources::save_ends(transaction, &source, topic, offsets))?;
+            news.days.iter().try_for_each(|day| days::save(transaction, &source, day))
         })
         .await
+    }
+
+    async fn day_end(&self, source: &str, zone: &str, after: Option<&str>) -> Result<Option<DayEnd>> {
+        let (source, zone, after) = (source.to_owned(), zone.to_owned(), after.unwrap_or_default().to_owned());
+        self.read(move |transaction| days::first_behind(transaction, &source, &zone, &after)).await
     }
 
     async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>> {

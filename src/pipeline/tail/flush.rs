@@ -22,10 +22,10 @@ use super::super::record_flow::Changes;
 use super::super::{Error, Ledger, Result, Rooms, write_document};
 use super::waiting::Waiting;
 use super::{Tail, wanted};
-use crate::change::{Cut, LogOffset, LogPlace, Operation, TableName};
+use crate::change::{Cut, DayEnd, LogOffset, LogPlace, Operation, TableName};
 use crate::changelog::chain::Linked;
 use crate::changelog::{self, Acknowledged, AppendBatch, Unpublished};
-use crate::metadata::Published;
+use crate::metadata::{News, Published};
 use crate::source::Checkpoint;
 use crate::trial::{Mistake, at, planted, point};
 
@@ -62,6 +62,7 @@ struct Topic {
 struct Publish {
     document: String,
     published: Published,
+    days: Vec<DayEnd>,
     /// The server has shown all that an earlier one had sent.
     settled: bool,
 }
@@ -108,7 +109,8 @@ impl Tail {
         self.flush_at = None;
         let moved = |flow: &super::RecordFlow| flow.records() > 0 || flow.has_moved();
         let tables: Vec<TableName> = self.flows.iter().filter(|(_, flow)| moved(flow)).map(|(table, _)| table.clone()).collect();
-        let publish = Some(self.here()?).filter(|here| here.published.position != self.saved);
+        let here = Some(self.here()?).filter(|here| here.published.position != self.saved);
+        let publish = here.map(|here| Publish { days: self.days.take(&here.published), ..here });
         self.begin(&tables, publish, cancel);
         Ok(())
     }
@@ -141,7 +143,8 @@ impl Tail {
         let document = write_document("checkpoint", &self.state.name, &checkpoint)?;
         let settled = self.settled || checkpoint.unseen.is_none();
         let Checkpoint { position, file_name, .. } = checkpoint;
-        Ok(Publish { document, published: Published { position, file_name, source_time_us: self.source_time_us }, settled })
+        let published = Published { position, file_name, source_time_us: self.source_time_us };
+        Ok(Publish { document, published, days: Vec::new(), settled })
     }
 
     fn begin(&mut self, tables: &[TableName], publish: Option<Publish>, cancel: &CancellationToken) {
@@ -217,11 +220,12 @@ impl Tail {
     /// Saves the stream's place with where topics stand, in one transaction; nothing may be in flight.
     pub(super) async fn save_published(&mut self, ends: Vec<(String, Vec<LogPlace>)>) -> Result<()> {
         let Publish { document, published, .. } = self.here()?;
-        self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &published, &ends).await?;
+        let news = News { days: self.days.take(&published), published, ends };
+        self.rooms.metadata.save_published(self.ledger.lease(), &self.state.name, &document, &news).await?;
         if self.settled {
             self.unpublished.clear();
         }
-        self.is_saved(published.position);
+        self.is_saved(news.published.position);
         Ok(())
     }
 }
@@ -241,15 +245,17 @@ impl Flush {
     }
 
     async fn save(&mut self) -> Result<()> {
-        let Some(publish) = &self.publish else { return Ok(()) };
+        let Some(publish) = &mut self.publish else { return Ok(()) };
         let place = |topic: &Topic| (topic.name.clone(), topic.linked.places(&topic.ends));
         let places: Vec<(String, Vec<LogPlace>)> = self.topics.iter().map(place).collect();
-        if !places.is_empty() {
+        let has_places = !places.is_empty();
+        if has_places {
             point(at::ACKNOWLEDGED);
         }
         let (lease, source) = (self.ledger.lease(), self.ledger.source_name());
-        self.rooms.metadata.save_published(lease, source, &publish.document, &publish.published, &places).await?;
-        if !places.is_empty() {
+        let news = News { published: publish.published.clone(), ends: places, days: std::mem::take(&mut publish.days) };
+        self.rooms.metadata.save_published(lease, source, &publish.document, &news).await?;
+        if has_places {
             point(at::PUBLISHED);
         }
         if publish.settled {

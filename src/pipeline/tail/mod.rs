@@ -19,13 +19,15 @@ use tokio_util::sync::CancellationToken;
 use crate::change::{Capture, CapturedTable, Cut, Failure, LogPlace, Operation, Remedy, TableName, Term};
 use crate::changelog::codec::TransactionInfo;
 use crate::changelog::{PartitionTail, Unpublished};
-use crate::metadata::{CaptureState, Published, SourceState, TableState};
+use crate::metadata::{CaptureState, News, Published, SourceState, TableState};
 use crate::source::{self, BinlogStream, Checkpoint, Part, Problem, StreamFrom, StreamItem, Transaction};
 
+mod days;
 mod flush;
 mod recapture;
 mod waiting;
 
+use days::DayEnds;
 use flush::InFlight;
 
 use super::board::SharedBoard;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub progress_every: Duration,
     /// How long one wait for room in a full change log lasts.
     pub full_wait: Duration,
+    /// The zone whose days end at its midnights, by its IANA name.
+    pub zone: String,
 }
 
 impl Default for Settings {
@@ -57,6 +61,7 @@ impl Default for Settings {
             flush_after: Duration::from_millis(20),
             progress_every: Duration::from_millis(200),
             full_wait: Duration::from_millis(200),
+            zone: "UTC".to_owned(),
         }
     }
 }
@@ -82,6 +87,7 @@ pub struct Tail {
     flush_at: Option<Instant>,
     in_flight: Option<InFlight>,
     source_time_us: i64,
+    days: DayEnds,
     /// The server has shown all that an earlier one had sent: writers commit.
     settled: bool,
     /// What is in the log behind `saved`.
@@ -123,14 +129,9 @@ impl Tail {
     pub async fn open(rooms: Rooms, ledger: Arc<Ledger>, board: SharedBoard, settings: Settings) -> Result<Self> {
         let name = ledger.source_name().to_owned();
         ledger.settle().await?;
-        let mut state = ledger.source().await?.unwrap_or(SourceState {
-            name: name.clone(),
-            checkpoint: None,
-            published: None,
-            epoch: 0,
-            stopped: None,
-        });
+        let mut state = ledger.source().await?.unwrap_or_else(|| never_started(&name));
         let (stream, capture, crossed) = open_stream(&rooms, &ledger, &state).await?;
+        let goes_on = state.checkpoint.is_some();
         let checkpoint = stream.checkpoint();
         state.epoch = checkpoint.position.0.epoch;
         state.stopped = None;
@@ -146,7 +147,8 @@ impl Tail {
         if crossed {
             // Before the epoch: a start between the two crosses once more.
             let ends = epoch::ends(&rooms, &ledger).await?;
-            rooms.metadata.save_published(ledger.lease(), &name, &document, &published, &ends).await?;
+            let news = News { published: published.clone(), ends, days: Vec::new() };
+            rooms.metadata.save_published(ledger.lease(), &name, &document, &news).await?;
         }
         state.published = Some(published);
         ledger.save_source(&state).await?;
@@ -164,7 +166,6 @@ impl Tail {
             ledger,
             held: Share::of(&board, |gauges| &gauges.append),
             board,
-            settings,
             term,
             saved: checkpoint.position,
             stream,
@@ -177,9 +178,11 @@ impl Tail {
             flush_at: None,
             in_flight: None,
             source_time_us,
+            days: DayEnds::behind(&checkpoint, &settings.zone, source_time_us * i64::from(goes_on)),
             settled: checkpoint.unseen.is_none(),
             unpublished,
             acknowledged: 0,
+            settings,
         })
     }
 
@@ -202,7 +205,10 @@ impl Tail {
         match item {
             StreamItem::Transaction(transaction) => {
                 self.source_time_us = self.source_time_us.max(transaction.committed_us);
+                let (committed_us, start, file_name) =
+                    (transaction.committed_us, transaction.start, Arc::clone(&transaction.file_name));
                 self.transaction(transaction, cancel).await?;
+                self.days.pass(committed_us, start, &file_name);
                 self.flush_by(Instant::now() + self.settings.flush_after);
                 let buffered = self.buffered_bytes();
                 self.held.set(buffered as u64);
@@ -212,7 +218,9 @@ impl Tail {
             }
             StreamItem::Progress { committed_us, idle } => {
                 self.source_time_us = self.source_time_us.max(committed_us.unwrap_or(0));
-                let moved = self.stream.checkpoint().position != self.flushed();
+                let Checkpoint { position, file_name, .. } = self.stream.checkpoint();
+                self.days.pass_others(committed_us, position, &file_name);
+                let moved = position != self.flushed();
                 let due = self.saved_at.elapsed() >= self.settings.progress_every;
                 if (self.flush_at.is_some() && idle) || (moved && due) {
                     self.flush_by(Instant::now());
@@ -334,6 +342,10 @@ impl Tail {
     fn buffered_bytes(&self) -> usize {
         self.flows.values().map(RecordFlow::bytes).sum()
     }
+}
+
+fn never_started(name: &str) -> SourceState {
+    SourceState { name: name.to_owned(), checkpoint: None, published: None, epoch: 0, stopped: None }
 }
 
 /// Opens the stream where the source stood, with what is captured; whether it goes on in another history.

@@ -306,6 +306,16 @@ impl MemoryServer {
         self.change(|world| world.file_bytes = bytes);
     }
 
+    /// Sets how long it takes from one transaction to the next, in microseconds of the server's clock.
+    pub fn set_tick(&self, tick_us: i64) {
+        self.change(|world| world.tick_us = tick_us);
+    }
+
+    /// When the last transaction was committed, microseconds since 1970-01-01 UTC.
+    pub fn clock_us(&self) -> i64 {
+        self.world().clock_us
+    }
+
     /// `PURGE BINARY LOGS TO` the file of this number.
     pub fn purge(&self, file: u64) {
         self.change(|world| world.purge(file));

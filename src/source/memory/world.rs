@@ -123,7 +123,9 @@ pub(super) struct World {
     /// Grows when connections break.
     pub incarnation: u64,
     pub next_number: u64,
-    clock_us: i64,
+    pub clock_us: i64,
+    /// What the clock moves on with each transaction.
+    pub tick_us: i64,
 }
 
 impl World {
@@ -148,6 +150,7 @@ impl World {
             incarnation: 0,
             next_number: 1,
             clock_us: 1_700_000_000_000_000,
+            tick_us: 1_000,
         }
     }
 
@@ -270,7 +273,7 @@ impl World {
             self.rotate();
         }
         let gtid = self.gtids.then(|| Gtid { origin: self.server_uuid.clone(), number: self.next_number });
-        self.clock_us += 1_000;
+        self.clock_us += self.tick_us;
         let seed = format!("{}:{}:{}", self.server_uuid, self.next_number, self.clock_us);
         self.next_number += 1;
         let crc = crc32fast::hash(seed.as_bytes());

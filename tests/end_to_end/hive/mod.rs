@@ -1,6 +1,7 @@
 //! The lake in a Hive Metastore: what Spark and DuckDB read at the places that it names, while all goes well and while it does not.
 
 mod copies;
+mod days;
 mod hiveserver;
 mod int96;
 mod shown;

@@ -1,10 +1,10 @@
 //! The metadata store of one daemon's life. What is saved here is looked at: nothing may park that the world has given no reason for.
 
 use async_trait::async_trait;
-use binlake::change::{LogPlace, TableName, Term};
+use binlake::change::{DayEnd, LogPlace, TableName, Term};
 use binlake::metadata::memory::Fault;
 use binlake::metadata::{
-    ChunkDone, ChunkState, Error, Lease, MemoryMetadata, Metadata, Parked, Phase, Published, Request, RequestKind, Result,
+    ChunkDone, ChunkState, Error, Lease, MemoryMetadata, Metadata, News, Parked, Phase, Published, Request, RequestKind, Result,
     SourceState, TableState,
 };
 use binlake::source::Checkpoint;
@@ -66,21 +66,18 @@ impl Metadata for LifeMetadata {
         self.act(change("save_stopped"), "", self.inner.save_stopped(lease, source, stopped)).await
     }
 
-    async fn save_published(
-        &self,
-        lease: &Lease,
-        source: &str,
-        checkpoint: &str,
-        published: &Published,
-        ends: &[(String, Vec<LogPlace>)],
-    ) -> Result<()> {
-        let detail = published.position.to_string();
-        let work = async { self.entered(self.inner.save_published(lease, source, checkpoint, published, ends).await).await };
+    async fn save_published(&self, lease: &Lease, source: &str, checkpoint: &str, news: &News) -> Result<()> {
+        let detail = news.published.position.to_string();
+        let work = async { self.entered(self.inner.save_published(lease, source, checkpoint, news).await).await };
         self.act(change("save_published"), &detail, work).await
     }
 
     async fn published(&self, lease: Option<&Lease>, source: &str, topic: &str) -> Result<Option<(Published, Vec<LogPlace>)>> {
         self.act(look("published"), topic, self.inner.published(lease, source, topic)).await
+    }
+
+    async fn day_end(&self, source: &str, zone: &str, after: Option<&str>) -> Result<Option<DayEnd>> {
+        self.act(look("day_end"), after.unwrap_or_default(), self.inner.day_end(source, zone, after)).await
     }
 
     async fn tables(&self, source: &str) -> Result<Vec<TableState>> {

@@ -110,6 +110,7 @@ pub(super) fn spec(kind: Kind, layout: Layout) -> TableSpec {
         generation: 1,
         schema: Arc::new(schema),
         layout,
+        daily: false,
         timestamp_encoding: TimestampEncoding::Int64,
         datetimes: "instant in Asia/Shanghai".parse().ok(),
         source: "shop".to_owned(),

@@ -8,7 +8,6 @@
 //! at or before the last one taken. Of a table that is no longer captured nothing at or behind the end of its capture is taken.
 //! Offsets are released in the log only after the commit returned.
 
-use std::collections::BTreeMap;
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +16,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{BinlogPosition, Cut, Dropped, Failure, LogOffset, LogPlace, Operation, Remedy, TableName};
+use crate::change::{BinlogPosition, Cut, DayEnd, Dropped, Failure, LogOffset, Operation, Remedy, TableName};
 use crate::changelog::chain::ChainCheck;
 use crate::changelog::codec::Decoder;
-use crate::changelog::{self, Consumer, Record};
-use crate::lake::{ChunkFile, CommitPoint, TableSpec, TableWriter, Written};
+use crate::changelog::{Consumer, Record};
+use crate::lake::{CommitPoint, TableSpec, TableWriter, Written};
 use crate::metadata::{CaptureState, Phase, Published, TableState};
 use crate::telemetry::CommitNumbers;
 use crate::trial::{self, Mistake, at, planted};
@@ -30,7 +29,13 @@ use super::board::SharedBoard;
 use super::epoch::Histories;
 use super::gauges::Share;
 use super::topic_reader::TopicReader;
-use super::{Error, Ledger, Result, Rooms, TableKey, read_document, targets};
+use super::{Error, Ledger, Result, Rooms, TableKey, targets};
+
+mod daily;
+mod start;
+
+use daily::DailyTable;
+use start::{adopt, chains, check_log};
 
 /// Limits of the writers of a source.
 #[derive(Clone)]
@@ -49,6 +54,8 @@ pub struct Limits {
     pub maintain_every: Duration,
     /// Commit as soon as the topic stops growing, and often while it does (`--until-caught-up`).
     pub eager: bool,
+    /// The zone whose days are frozen, by its IANA name: the tailer's.
+    pub zone: String,
 }
 
 /// Between two commits of an eager writer whose topic keeps growing: each has a price of its own, and the file that grows is written
@@ -109,6 +116,8 @@ struct Writing {
     grown: (Vec<LogOffset>, Instant),
     /// The source's earlier histories, as of the last look at what may be taken.
     histories: Arc<Histories>,
+    /// The days that are frozen, where they are.
+    days: Option<DailyTable>,
     /// What the open batch holds in memory.
     held: Share,
 }
@@ -119,6 +128,8 @@ struct Range {
     ends: Vec<LogOffset>,
     position: Cut,
     published: Published,
+    /// The day that ends at `position` and is to be frozen there.
+    day: Option<DayEnd>,
 }
 
 /// What a batch has taken so far.
@@ -235,7 +246,9 @@ impl Writing {
             adopt(&write, &state, table.as_mut(), since, handoff).await?;
         }
         check_log(&write, &state, table.committed().point.as_ref(), since).await?;
+        let days = DailyTable::open(&write, table.as_ref()).await?;
         let writing = Self {
+            days,
             chains: chains(&state, table.committed().point.as_ref()),
             dropped_before: table.committed().point.as_ref().map(|point| point.dropped).unwrap_or_default(),
             decoder: Decoder::new(&state.schema, state.topic.clone()),
@@ -282,14 +295,18 @@ impl Writing {
         self.histories = Arc::new(Histories::read(&self.write.rooms, &self.source).await?);
         let lease = Some(self.write.ledger.lease());
         let published = || self.write.rooms.metadata.published(lease, &self.source, &self.topic);
+        let unaware = match &self.days {
+            Some(days) if planted(Mistake::DaysBeforePublished) => !days.has_next(&self.write).await?,
+            _ => false,
+        };
         let early = if planted(Mistake::EndsBeforePublished) { published().await? } else { None };
         let known = published().await?;
         let Some((published, ends)) = known.map(|(published, ends)| (published, early.map_or(ends, |(_, ends)| ends))) else {
             let published = Published { position: self.point()?.position, file_name: String::new(), source_time_us: 0 };
-            return Ok(Range { ends: from.clone(), from, position: published.position, published });
+            return Ok(Range { ends: from.clone(), from, position: published.position, published, day: None });
         };
         if !self.histories.is_exact_at(published.position) {
-            return Ok(Range { ends: from.clone(), from, position: self.point()?.position, published });
+            return Ok(Range { ends: from.clone(), from, position: self.point()?.position, published, day: None });
         }
         let until = match self.write.state().await?.capture {
             CaptureState::Ended { until, .. } => until,
@@ -297,7 +314,26 @@ impl Writing {
         };
         let published_end = |number: usize| ends.get(number).map(|end| end.offset).unwrap_or_default();
         let ends = from.iter().enumerate().map(|(number, from)| published_end(number).max(*from)).collect();
-        Ok(Range { from, ends, position: published.position.min(until), published })
+        let position = published.position.min(until);
+        let day = if unaware { None } else { self.day_ended(position).await? };
+        let position = day.as_ref().filter(|_| !planted(Mistake::BatchPastDay)).map_or(position, |day| day.end);
+        Ok(Range { from, ends, position, published, day })
+    }
+
+    /// The next day to freeze that has ended at or below a position which is published: no batch goes past it.
+    async fn day_ended(&mut self, position: Cut) -> Result<Option<DayEnd>> {
+        let first = self.point()?.position.max(self.handoff);
+        match &mut self.days {
+            Some(days) => days.next(&self.write, first, position).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What the table holds is what it held when the day ended.
+    async fn freeze(&mut self, day: DayEnd) -> Result<()> {
+        let Some(days) = &mut self.days else { return Ok(()) };
+        days.freeze(&self.write, self.table.as_mut(), day).await?;
+        self.tell()
     }
 
     /// When the next commit is due; None when there is nothing to commit.
@@ -306,6 +342,9 @@ impl Writing {
             self.grown = (range.ends.clone(), Instant::now());
         }
         let point = self.point().ok()?;
+        if range.day.is_some() {
+            return Some(Instant::now());
+        }
         let waiting = if self.barren.as_ref() == Some(&range.ends) { 0 } else { between(&range.from, &range.ends) };
         let first_publication = !point.publish && range.position >= self.handoff;
         if (waiting == 0 || range.position <= point.position) && !first_publication {
@@ -339,7 +378,12 @@ impl Writing {
             publish,
             dropped: self.dropped_before + self.chains.iter().map(ChainCheck::dropped).fold(Dropped::default(), Dropped::add),
         };
+        let day = range.day.filter(|day| taken.position >= day.end);
         if records == 0 && publish == before.publish {
+            if let Some(day) = day {
+                self.freeze(day).await?;
+                return Ok(true);
+            }
             self.barren = Some(range.ends);
             return Ok(true);
         }
@@ -353,7 +397,10 @@ impl Writing {
         self.note(taken.bytes, started.elapsed());
         self.write.ledger.works(&self.write.key).await?;
         self.write.rooms.changelog.advance(&self.topic, &self.consumer, &taken.offsets).await?;
-        self.tell()?;
+        match day {
+            Some(day) => self.freeze(day).await?,
+            None => self.tell()?,
+        }
         tracing::debug!(
             table = %self.write.spec.name, seq = self.table.committed().seq, position = %taken.position, changes,
             milliseconds = started.elapsed().as_millis() as u64, "committed"
@@ -367,7 +414,7 @@ impl Writing {
             position: range.position,
             gtid: None,
             source_time_us: 0,
-            file_name: range.published.file_name.clone(),
+            file_name: range.day.as_ref().map_or(&range.published.file_name, |day| &day.file_name).clone(),
             record_file: range.published.file_name.clone(),
             bytes: 0,
         };
@@ -488,96 +535,7 @@ impl Writing {
     }
 }
 
-/// The lake's offsets count only in the very log they were taken from. One that ends before them, or before the ends saved beside
-/// `published`, was lost or replaced by an older one; and a lake that stands before `since` holds another capture's commits.
-async fn check_log(write: &Write, state: &TableState, point: Option<&CommitPoint>, since: Cut) -> Result<()> {
-    let found = |reason: String| Error::Table {
-        table: state.table.clone(),
-        reason,
-        remedy: format!("run `binlake rebuild {}`: readers keep the old state meanwhile", state.table),
-    };
-    let Some(point) = point else { return Ok(()) };
-    if point.position < since {
-        return Err(found(format!(
-            "the lake's commit at {} lies before {since}, from where its changes are captured",
-            point.position
-        )));
-    }
-    // Before the log's own end is asked for: it grows, and what is published has been appended.
-    let published = write.rooms.metadata.published(Some(write.ledger.lease()), &write.spec.source, &state.topic).await?;
-    let published = published.map(|(_, ends)| ends).unwrap_or_default();
-    let ends = match write.rooms.changelog.ends(&state.topic).await {
-        Ok(ends) => ends,
-        Err(changelog::Error::Missing { .. }) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    for (number, taken) in point.offsets.iter().enumerate() {
-        let end = ends.get(number).copied().unwrap_or_default();
-        let published = published.get(number).map(|place| place.offset).unwrap_or_default();
-        let (needed, of) =
-            if *taken >= published { (*taken, "the lake has taken it") } else { (published, "it was filled and published") };
-        if end < needed {
-            return Err(found(format!(
-                "topic {} ends at offset {end}, though {of} up to {needed} (position {}): the change log was lost, or replaced by an \
-                 older one",
-                state.topic, point.position
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The records of each partition go on where the last commit has taken them, or where the generation's begin. A record of a tailer that
-/// had been overtaken before that is late whatever it follows.
-fn chains(state: &TableState, point: Option<&CommitPoint>) -> Vec<ChainCheck> {
-    let chain = |(number, start): (usize, &LogPlace)| {
-        let taken = point.and_then(|point| point.last.get(number).copied().flatten());
-        let place = taken.map_or(*start, |(last, term)| LogPlace { last: Some(last), term: term.max(start.term), ..*start });
-        ChainCheck::new(state.topic.clone(), u32::try_from(number).unwrap_or(u32::MAX), &place)
-    };
-    state.starts.iter().enumerate().map(chain).collect()
-}
-
 /// How many offsets lie between two rows of them.
 fn between(from: &[LogOffset], ends: &[LogOffset]) -> u64 {
     from.iter().zip(ends).map(|(from, end)| end.0 - from.0).sum()
-}
-
-/// Makes the snapshot the table's content. Its position is `since`: a snapshot row is the oldest there is.
-async fn adopt(write: &Write, state: &TableState, table: &mut dyn TableWriter, since: Cut, handoff: Cut) -> Result<()> {
-    let chunks = chunk_files(write).await?;
-    // A generation goes with its chunks: one that a rebuild has replaced meanwhile has none, and would be an empty table.
-    let stored = write.rooms.metadata.generations(&write.spec.source, &write.key.table).await?;
-    if stored.iter().all(|stored| stored.generation != write.key.generation) {
-        return Err(Error::Table {
-            table: state.table.clone(),
-            reason: format!("generation {} is no longer known", state.generation),
-            remedy: "none is needed: a newer generation has replaced it".to_owned(),
-        });
-    }
-    let since_checkpoint: Option<crate::source::Checkpoint> =
-        state.since_checkpoint.as_deref().map(|text| read_document("checkpoint", &state.table, text)).transpose()?;
-    let point = CommitPoint {
-        position: since,
-        offsets: state.starts.iter().map(|start| start.offset).collect(),
-        last: state.starts.iter().map(|start| start.last.map(|last| (last, start.term))).collect(),
-        gtid: None,
-        file_name: since_checkpoint.map(|checkpoint| checkpoint.file_name).unwrap_or_default(),
-        source_time_us: 0,
-        publish: since >= handoff,
-        dropped: Dropped::default(),
-    };
-    table.adopt(chunks, point).await?;
-    Ok(())
-}
-
-/// The chunk files of this lake table, in key order.
-async fn chunk_files(write: &Write) -> Result<Vec<ChunkFile>> {
-    let chunks = write.rooms.metadata.chunks(&write.spec.source, &write.key.table, write.key.generation).await?;
-    let mut files = Vec::with_capacity(chunks.len());
-    for done in chunks.into_iter().filter_map(|chunk| chunk.done) {
-        let mut by_table: BTreeMap<String, ChunkFile> = read_document("chunk files", &write.key.table, &done.files)?;
-        files.extend(by_table.remove(&write.spec.name.table));
-    }
-    Ok(files)
 }
