@@ -110,13 +110,6 @@ impl ChainCheck {
         Ok(())
     }
 
-    /// Goes back to before what was left out since the last record that counts.
-    pub fn go_back(&mut self) {
-        if let Some(before) = self.before_left_out.take() {
-            self.passed = before;
-        }
-    }
-
     /// The record passes, with the verdict that it got.
     pub fn pass(&mut self, record: &Record, verdict: Verdict) {
         match verdict {
@@ -422,13 +415,6 @@ mod tests {
             left_out.iter().for_each(|record| check.leave_out(record).unwrap());
             assert_eq!(check.check(&record(12, 20, Some(previous), term)).is_ok(), follows, "{previous} {term}");
         }
-        let mut check = ChainCheck::new("t", 0, &behind(4, 1));
-        left_out.iter().for_each(|record| check.leave_out(record).unwrap());
-        let late = record(12, 8, Some(7), 1);
-        check.check(&late).unwrap();
-        check.go_back();
-        assert_eq!(check.last(), Some((at(4), Term(1))));
-        assert!(check.dropped().is_none(), "it is read again, and counted then");
     }
 
     #[test]

@@ -92,6 +92,12 @@ pub struct Histories {
 }
 
 impl Histories {
+    /// Behind one that was left here.
+    #[cfg(test)]
+    pub fn behind(left: Cut) -> Self {
+        Self { left: vec![left], epoch: left.0.epoch + 1, unsettled: false }
+    }
+
     /// As the source's checkpoint has them.
     pub async fn read(rooms: &Rooms, source: &str) -> Result<Self> {
         let state = rooms.metadata.source(source).await?;

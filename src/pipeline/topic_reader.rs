@@ -25,8 +25,8 @@ pub(super) struct TopicReader<'a> {
 struct Cursor {
     /// Behind the last record that passed.
     offset: LogOffset,
-    /// Where the records begin that were left out since the last one that was taken.
-    left_out: Option<LogOffset>,
+    /// Where this reader stood before the records that it left out since the last one that it took, and the chain there.
+    left_out: Option<(LogOffset, ChainCheck)>,
     end: LogOffset,
     chain: ChainCheck,
     block: Vec<Record>,
@@ -111,8 +111,9 @@ impl<'a> TopicReader<'a> {
     /// was left out last: whether the next record follows it is seen when it is taken.
     pub(super) fn stop(mut self, at_end: bool) -> (Vec<LogOffset>, Vec<ChainCheck>) {
         for cursor in self.cursors.iter_mut().filter(|_| !at_end) {
-            cursor.chain.go_back();
-            cursor.offset = cursor.left_out.unwrap_or(cursor.offset);
+            if let Some(before) = cursor.left_out.take() {
+                (cursor.offset, cursor.chain) = before;
+            }
         }
         self.cursors.into_iter().map(|cursor| (cursor.offset, cursor.chain)).unzip()
     }
@@ -143,8 +144,8 @@ impl Cursor {
     fn settle(&mut self, histories: &Histories) -> Result<()> {
         while let Some(record) = self.block.get(self.next) {
             if histories.is_left_over(record.position.transaction) {
+                self.left_out.get_or_insert_with(|| (self.offset, self.chain.clone()));
                 self.chain.leave_out(record)?;
-                self.left_out.get_or_insert(self.offset);
                 self.note("the history it is of was left before it was published");
             } else {
                 let verdict = self.chain.verdict(record)?;
@@ -179,9 +180,69 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{LogPlace, Term};
+    use crate::change::{Cut, LogPlace, Term};
     use crate::changelog::MemoryLog;
     use crate::changelog::contract::Feed;
+    use crate::changelog::memory::Rules;
+
+    /// Two records that count, three of which the history was left, the late one of a tailer that was fenced before two of them, and two of
+    /// the next epoch.
+    async fn left_behind() -> (MemoryLog, Histories) {
+        let log = MemoryLog::new(1, u64::MAX).with_rules(Rules { atomic: true, refuses: false });
+        let mut feed = Feed::new("t", 0);
+        let (first, second) = (feed.batch(1, 3, 5), feed.batch(2, 2, 5));
+        let left = Cut(first.records[2].position.transaction);
+        let (late, mut new) = (feed.batch(1, 1, 5), feed.batch(3, 2, 5));
+        new.records.iter_mut().for_each(|record| record.position.transaction.epoch = 1);
+        new.records[0].previous = Some(second.records[1].position);
+        new.records[1].previous = Some(new.records[0].position);
+        for batch in [first, second, late, new] {
+            log.open_topic("t", batch.term).await.unwrap();
+            log.append(vec![batch]).await.unwrap();
+        }
+        (log, Histories::behind(left))
+    }
+
+    /// Takes so many of the records up to `end` and stops: behind which offset, and behind which record that counted.
+    async fn read(
+        (log, histories): &(MemoryLog, Histories),
+        (from, end): (u64, u64),
+        chain: ChainCheck,
+        takes: usize,
+    ) -> (u64, ChainCheck) {
+        let offsets = (&[LogOffset(from)][..], &[LogOffset(end)][..]);
+        let mut reader = TopicReader::new(log, "t", histories, offsets, vec![chain], 1 << 20);
+        let mut taken = 0;
+        let at_end = loop {
+            if !reader.fill().await.unwrap() {
+                break true;
+            }
+            if taken == takes {
+                break false;
+            }
+            reader.pass(0).unwrap();
+            taken += 1;
+        };
+        let (offsets, mut chains) = reader.stop(at_end);
+        (offsets[0].0, chains.remove(0))
+    }
+
+    #[tokio::test]
+    async fn who_stops_behind_what_was_left_out_stands_where_his_own_reading_of_it_began() {
+        let log = left_behind().await;
+        let fresh = || ChainCheck::new("t", 0, &LogPlace::default());
+        for (first_end, second_from, late) in [(8, 2, 0), (6, 6, 1), (4, 4, 0)] {
+            // The first comes to its end within what is left out or behind it, or to a record of the new epoch.
+            let (offset, chain) = read(&log, (0, first_end), fresh(), 2).await;
+            assert_eq!((offset, chain.dropped().late), (second_from, late), "what is read again is counted then");
+            let before = (chain.last(), chain.dropped());
+            let (offset, chain) = read(&log, (offset, 8), chain, 0).await;
+            assert_eq!((offset, chain.last(), chain.dropped()), (second_from, before.0, before.1), "it has taken nothing");
+            let (offset, chain) = read(&log, (offset, 8), chain, 2).await;
+            assert_eq!((offset, chain.last().map(|(last, _)| last.transaction.epoch)), (8, Some(1)));
+            assert_eq!(chain.dropped().late, 1);
+        }
+    }
 
     #[tokio::test]
     async fn an_empty_read_is_believed_only_of_a_log_that_reaches_the_published_end() {
