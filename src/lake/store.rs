@@ -37,8 +37,10 @@ const READING_LIMIT: Duration = Duration::from_secs(60);
 
 /// A larger object is copied in parts: S3 copies 5 GB at once at most, and a call has its limit.
 const COPIED_BY_ITSELF: u64 = 1 << 30;
+/// The size of a part: with ten thousand of them, which S3 takes, a file may have 160 GB.
+const PART_BYTES: u64 = 16 << 20;
 /// Parts of a copy that are on their way.
-const PARTS_AT_ONCE: usize = 4;
+const PARTS_AT_ONCE: usize = 2;
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,29 +204,39 @@ impl LakeStore {
         }
     }
 
+    /// Makes sure that directories are there which hold nothing: in a store they are by what lies in them, and what engines pass over is hidden.
+    pub(super) async fn put_nothing(&self, directories: &[Path]) -> Result<()> {
+        let paths: Vec<Path> = directories.iter().map(|directory| directory.clone().join("_nothing")).collect();
+        for path in &paths {
+            self.put(path, Bytes::new()).await?;
+        }
+        self.settle(paths).await
+    }
+
     /// Copies an object of so many bytes to a name that nobody else uses: by the store itself where it can.
     pub(super) async fn copy(&self, from: &Path, to: &Path, bytes: u64) -> Result<()> {
         let by_itself = bytes <= COPIED_BY_ITSELF || !self.is_remote();
-        let copied = if by_itself { self.objects.copy(from, to).await } else { self.copy_through(from, to).await };
+        let copied = if by_itself { self.objects.copy(from, to).await } else { self.copy_through(from, to, bytes).await };
         let copied = match copied {
-            // A disk without hard links, or a store that cannot.
+            // A disk without hard links, or a store that cannot: HDFS.
             Err(object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. }) => {
-                self.copy_through(from, to).await
+                self.copy_through(from, to, bytes).await
             }
-            Err(object_store::Error::Generic { .. }) if self.is_local() => self.copy_through(from, to).await,
+            Err(object_store::Error::Generic { .. }) if self.is_local() => self.copy_through(from, to, bytes).await,
             copied => copied,
         };
         copied.map_err(|source| failed(to, source))
     }
 
-    /// Copies by reading and writing.
-    async fn copy_through(&self, from: &Path, to: &Path) -> object_store::Result<()> {
-        let mut read = self.objects.get(from).await?.into_stream();
-        let mut upload = WriteMultipart::new(self.objects.put_multipart(to).await?);
+    /// Copies by reading and writing, part by part: each call has its own limit, whatever the object's size.
+    async fn copy_through(&self, from: &Path, to: &Path, bytes: u64) -> object_store::Result<()> {
+        let upload = self.objects.put_multipart(to).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES as usize);
         let written = async {
-            while let Some(bytes) = read.try_next().await? {
+            for start in (0..bytes).step_by(PART_BYTES as usize) {
+                let part = self.objects.get_range(from, start..bytes.min(start + PART_BYTES)).await?;
                 upload.wait_for_capacity(PARTS_AT_ONCE).await?;
-                upload.put(bytes);
+                upload.put(part);
             }
             Ok(())
         };
@@ -371,10 +383,10 @@ mod tests {
         let (local, _) = LakeStore::open(&format!("file://{}", directory.path().display()), &StoreOptions::default()).unwrap();
         for store in [local, LakeStore::in_memory()] {
             let (from, copy, through) = (Path::from("a/b"), Path::from("c/d/e"), Path::from("c/f"));
-            let bytes = Bytes::from(vec![7_u8; 12 << 20]);
+            let bytes: Bytes = (0..(PART_BYTES as usize * 2 + 5) / 4).flat_map(|number| (number as u32).to_le_bytes()).collect();
             store.put(&from, bytes.clone()).await.unwrap();
             store.copy(&from, &copy, bytes.len() as u64).await.unwrap();
-            store.copy_through(&from, &through).await.unwrap();
+            store.copy_through(&from, &through, bytes.len() as u64).await.unwrap();
             store.delete(&from).await.unwrap();
             for path in [copy, through] {
                 assert_eq!(store.get(&path).await.unwrap().unwrap(), bytes);

@@ -223,12 +223,8 @@ impl Projection<'_> {
         Ok(())
     }
 
-    /// The empty directories have to be there: in a store they are there by what lies in them, and what engines pass over is hidden.
     async fn need_empty(&self) -> Result<()> {
-        let paths = [EMPTY, SPARE].map(|empty| table_folder(&self.wanted.lake_name).join(empty).join("_nothing"));
-        for path in &paths {
-            self.store.put(path, bytes::Bytes::new()).await?;
-        }
-        self.store.settle(paths).await
+        let folder = table_folder(&self.wanted.lake_name);
+        self.store.put_nothing(&[EMPTY, SPARE].map(|empty| folder.clone().join(empty))).await
     }
 }
