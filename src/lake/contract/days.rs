@@ -1,5 +1,7 @@
 //! What a mirror's days owe their readers: each is what the mirror was, stays for ever, and appears whole.
 
+use futures::FutureExt;
+
 use super::*;
 use crate::lake::daily::daily_name;
 use crate::lake::faults::{Fault, FaultyStore};
@@ -107,10 +109,25 @@ fn rows(days: &[(&str, &str)]) -> Vec<(String, String)> {
     days.iter().map(|(day, rows)| ((*day).to_owned(), (*rows).to_owned())).collect()
 }
 
+/// A lake that is published, and where.
+fn published(ground: Ground) -> (House, MemoryMetastore) {
+    let metastore = MemoryMetastore::new();
+    (House::with(ground, Some(publishing(&metastore))), metastore)
+}
+
+fn publishing(metastore: &MemoryMetastore) -> Arc<Publishing> {
+    Arc::new(Publishing::new(Arc::new(metastore.clone())))
+}
+
+/// As after a restart: nothing is remembered of what was shown.
+async fn publish_anew(house: &House, metastore: &MemoryMetastore, spec: &TableSpec) {
+    let settings = Settings { publishing: Some(publishing(metastore)), ..house.settings.clone() };
+    house.lake.with_settings(settings).publish(spec).await.unwrap();
+}
+
 #[tokio::test]
 async fn days_are_added_to_a_table_of_their_own_and_never_changed() {
-    let metastore = MemoryMetastore::new();
-    let house = House::with(Ground::Files, Some(Arc::new(Publishing::new(Arc::new(metastore.clone())))));
+    let (house, metastore) = published(Ground::Files);
     let spec = spec(&house);
     let mut writer = begun(&house, &spec).await;
     house.lake.publish(&spec).await.unwrap();
@@ -121,19 +138,51 @@ async fn days_are_added_to_a_table_of_their_own_and_never_changed() {
     insert(writer.as_mut(), 0).await;
     assert!(writer.freeze(&end("2026-11-23", 1)).await.unwrap());
     assert!(writer.freeze(&end("2026-11-24", 1)).await.unwrap());
-    // As after a restart: nothing is remembered of what was shown.
-    let settings =
-        Settings { publishing: Some(Arc::new(Publishing::new(Arc::new(metastore.clone())))), ..house.settings.clone() };
-    let lake = house.lake.with_settings(settings);
-    lake.publish(&spec).await.unwrap();
+    publish_anew(&house, &metastore, &spec).await;
     assert_eq!(shown(&metastore).await, rows(&[("2026-11-22", "100"), ("2026-11-23", "101"), ("2026-11-24", "101")]));
     assert!(metastore.partitions(&daily_name(&name())).await.unwrap().contains(&first[0]), "a day stays as it was shown");
+    // Somebody has no use for the oldest any more.
+    metastore.drop_partition(&daily_name(&name()), &["2026-11-22".to_owned()]).await.unwrap();
+    assert!(writer.freeze(&end("2026-11-25", 1)).await.unwrap());
+    publish_anew(&house, &metastore, &spec).await;
+    assert_eq!(shown(&metastore).await, rows(&[("2026-11-23", "101"), ("2026-11-24", "101"), ("2026-11-25", "101")]));
+}
+
+#[tokio::test]
+async fn two_generations_take_turns() {
+    let (house, metastore) = published(Ground::Memory);
+    let spec = spec(&house);
+    let mut writer = begun(&house, &spec).await;
+    assert!(house.lake.publish(&spec).now_or_never().is_some(), "memory answers at once");
+    assert!(writer.freeze(&end("2026-11-22", 0)).await.unwrap());
+    let publishing = house.settings.publishing.clone().unwrap();
+    for name in [name(), daily_name(&name())] {
+        let other = publishing.turn(&name).await;
+        assert!(house.lake.publish(&spec).now_or_never().is_none(), "another publishes {name}");
+        drop(other);
+    }
+    assert!(house.lake.publish(&spec).now_or_never().is_some());
+    assert_eq!(shown(&metastore).await, rows(&[("2026-11-22", "100")]));
+}
+
+#[tokio::test]
+async fn a_day_without_rows_has_its_directory() {
+    for house in houses() {
+        let mut writer = house.lake.writer(spec(&house), Term(1)).await.unwrap();
+        writer.adopt(Vec::new(), point(0, true)).await.unwrap();
+        assert!(writer.freeze(&end("2026-11-22", 0)).await.unwrap());
+        let frozen = house.lake.day(&name(), "2026-11-22").await.unwrap().unwrap();
+        assert_eq!((frozen.rows, frozen.files.len()), (0, 0));
+        let day = table_folder(&daily_name(&name())).join("dt=2026-11-22");
+        let left: Vec<String> =
+            house.lake.store().list(&day).await.unwrap().iter().map(|object| object.location.to_string()).collect();
+        assert!(left.len() == 1 && left[0].ends_with("/_nothing"), "what engines pass over: {left:?}");
+    }
 }
 
 #[tokio::test]
 async fn days_of_types_that_cannot_follow_want_a_table_of_their_own() {
-    let metastore = MemoryMetastore::new();
-    let house = House::with(Ground::Files, Some(Arc::new(Publishing::new(Arc::new(metastore.clone())))));
+    let (house, metastore) = published(Ground::Files);
     let old = spec(&house);
     let mut writer = begun(&house, &old).await;
     assert!(writer.freeze(&end("2026-11-22", 0)).await.unwrap());

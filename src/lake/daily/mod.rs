@@ -17,8 +17,6 @@
 //! **Why copies.** A partition of a Hive table is a directory, and two must not share one (`publish`); and a mirror's files go when their time is
 //! over. A store copies by itself, on a local disk a copy is another name of the same bytes.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -35,6 +33,8 @@ use crate::trial::{Mistake, at, planted, point};
 
 /// The format this program writes, and the newest it reads.
 const VERSION: u32 = 1;
+/// Days with a record that are looked at again when one is frozen.
+const CLEANED_AGAIN: usize = 2;
 /// Files copied, and records read, at a time.
 const AT_ONCE: usize = 8;
 
@@ -199,6 +199,10 @@ impl DailyLog {
             self.copy(copies).await?;
             return Ok(put);
         }
+        if record.files.is_empty() {
+            // The partition's directory has to be there.
+            self.store.put_nothing(&[table_object(&self.name, record.directory.as_deref().unwrap_or_default())]).await?;
+        }
         if let Err(error) = self.copy(copies).await {
             // Another that was faster has removed them.
             return if self.read(&end.day).await?.is_some() { Ok(false) } else { Err(error) };
@@ -266,35 +270,41 @@ impl DailyLog {
         Ok(())
     }
 
-    /// Removes copies that no record names, of this day and those before it.
+    /// Removes copies that no record names: of this day, of the one before it, which may have got some since, and of all that have no record.
     async fn clean(&self, end: &DayEnd, writer: Writer<'_>) -> Result<()> {
         if self.store.leaves_temporaries() {
             self.clear_leftovers().await?;
         }
-        let mut left: BTreeMap<String, Vec<Path>> = BTreeMap::new();
-        for object in self.store.list(&table_folder(&self.name)).await? {
-            let day = days::of_path(object.location.as_ref()).map(str::to_owned);
-            if let Some(day) = day.filter(|day| *day <= end.day) {
-                left.entry(day).or_default().push(object.location);
+        let recorded = self.days().await?;
+        let until = recorded.partition_point(|day| *day <= end.day);
+        let done = recorded.get(..until.saturating_sub(CLEANED_AGAIN)).unwrap_or_default();
+        for directory in self.store.directories(&table_folder(&self.name)).await? {
+            let day = days::of_path(&directory).filter(|day| *day <= end.day.as_str());
+            if let Some(day) = day.filter(|day| done.binary_search_by(|done| done.as_str().cmp(day)).is_err()) {
+                self.clean_day(&DayEnd { day: day.to_owned(), ..end.clone() }, writer).await?;
             }
         }
-        for (day, objects) in left {
-            let named = match self.read(&day).await? {
-                Some(record) => record,
-                None => {
-                    let missed = self.without_files(&DayEnd { day: day.clone(), ..end.clone() }, writer);
-                    self.put(&missed).await?;
-                    let Some(record) = self.read(&day).await? else { continue };
-                    record
-                }
-            };
-            let kept = named.directory.map(|directory| table_object(&self.name, &directory));
-            let is_kept = |path: &Path| kept.as_ref().is_some_and(|kept| path.prefix_matches(kept));
-            for path in objects.iter().filter(|path| !is_kept(path)) {
-                self.store.delete(path).await?;
-                if let Some((above, _)) = path.as_ref().rsplit_once('/') {
-                    self.store.drop_if_empty(&Path::from(above)).await?;
-                }
+        Ok(())
+    }
+
+    async fn clean_day(&self, end: &DayEnd, writer: Writer<'_>) -> Result<()> {
+        let objects = self.store.list(&table_folder(&self.name).join(days::directory(&end.day))).await?;
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let mut named = self.read(&end.day).await?;
+        if named.is_none() {
+            self.put(&self.without_files(end, writer)).await?;
+            named = self.read(&end.day).await?;
+        }
+        // It is there: what was put is read back.
+        let Some(named) = named else { return Ok(()) };
+        let kept = named.directory.map(|directory| table_object(&self.name, &directory));
+        let is_kept = |path: &Path| kept.as_ref().is_some_and(|kept| path.prefix_matches(kept));
+        for object in objects.iter().filter(|object| !is_kept(&object.location)) {
+            self.store.delete(&object.location).await?;
+            if let Some((above, _)) = object.location.as_ref().rsplit_once('/') {
+                self.store.drop_if_empty(&Path::from(above)).await?;
             }
         }
         Ok(())

@@ -5,23 +5,22 @@
 //! ones cannot follow (an INT that became a VARCHAR) no table can show beside them: then the one that is there stays as it is and is
 //! refused, and when somebody has put it aside under another name, a new one begins with the first day that goes with the latest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use object_store::path::Path;
-
-use super::hive::{DAY, can_follow, check_ours, hive_location, hive_name, our_table};
+use super::hive::{DAY, EMPTY, can_follow, check_ours, column, fingerprint, hive_location, hive_name, our_table, ours, place};
 use super::project::ensure_database;
-use super::{Publishing, SCHEMA, TABLE, hive, refused};
+use super::{Publishing, SCHEMA, refused};
 use crate::lake::daily::{DailyLog, DayRecord};
 use crate::lake::log::{table_folder, table_object};
-use crate::lake::metastore::{EXTERNAL, Format, HiveColumn, Partition, Table};
+use crate::lake::metastore::{Format, HiveColumn, Metastore, Partition, Table};
 use crate::lake::store::LakeStore;
-use crate::lake::{Result, Settings, TableSpec};
+use crate::lake::{LakeName, Result, Settings, TableSpec};
 
 /// Partitions that one call adds.
 const ADDED_AT_ONCE: usize = 100;
 
-/// Shows the days of a mirror that have been frozen.
+/// Shows the days of a mirror that have been frozen since the last one that is shown. An earlier one that is not shown was dropped by somebody,
+/// or lies before what the table can show: it stays away.
 pub(in crate::lake) async fn publish_days(
     store: &LakeStore,
     settings: &Settings,
@@ -29,120 +28,136 @@ pub(in crate::lake) async fn publish_days(
     spec: &TableSpec,
 ) -> Result<()> {
     let log = DailyLog::new(store, &spec.name);
+    let _turn = publishing.turn(&log.name).await;
     let days = log.days().await?;
     let Some(last) = days.last().filter(|last| !publishing.shows_day(&log.name, last)) else { return Ok(()) };
-    let records = log.read_all(&days).await?;
+    let showing = Showing { store, metastore: publishing.metastore(), spec, log: &log, name: hive_name(&log.name) };
+    let found = showing.found().await?;
+    let shown = found.as_ref().and_then(|(_, shown)| shown.as_deref());
+    let new = days.partition_point(|day| shown.is_some_and(|shown| day.as_str() <= shown));
+    let records = log.read_all(days.get(new..).unwrap_or_default()).await?;
     let records: Vec<DayRecord> = records.into_iter().filter(|record| record.directory.is_some()).collect();
-    let Some(columns) = columns_of(&records) else { return Ok(()) };
-    ensure_database(publishing.metastore(), store, &log.name).await?;
-    // What a metastore shows must not be taken back by a machine that loses its power.
-    log.settle(last).await?;
-    let days = Showing { store, publishing, spec, log: &log };
-    let table = days.table(&columns, settings.clock.now_ms()).await?;
-    days.add(&table, shown_together(&records)).await?;
+    let (records, begin) = shown_together(&records);
+    if !records.is_empty() {
+        // What a metastore shows must not be taken back by a machine that loses its power.
+        log.settle(last).await?;
+        let columns = match found {
+            Some((found, _)) => showing.alter(found, &begin, records).await?,
+            None => showing.create(records, settings.clock.now_ms()).await?,
+        };
+        showing.add(&columns, records).await?;
+    }
     publishing.note_day(&log.name, last);
     Ok(())
 }
 
 struct Showing<'a> {
     store: &'a LakeStore,
-    publishing: &'a Publishing,
+    metastore: &'a dyn Metastore,
     spec: &'a TableSpec,
     log: &'a DailyLog,
+    /// The table, as Hive has it.
+    name: LakeName,
 }
 
 impl Showing<'_> {
-    /// The table, with these columns.
-    async fn table(&self, columns: &[HiveColumn], now_ms: u64) -> Result<Table> {
-        let (name, folder) = (hive_name(&self.log.name), hive_location(self.store, &table_folder(&self.log.name)));
-        let metastore = self.publishing.metastore();
-        let Some(found) = metastore.table(&name).await? else {
-            let nothing = table_folder(&self.log.name).join(hive::EMPTY).join("_nothing");
-            self.store.put(&nothing, bytes::Bytes::new()).await?;
-            self.store.settle([nothing]).await?;
-            let mut table = our_table(&name, columns.to_vec(), vec![hive::column(DAY, "string")], now_ms);
-            table.location = hive_location(self.store, &table_folder(&self.log.name).join(hive::EMPTY));
-            table.parameters = BTreeMap::from([
-                (EXTERNAL.to_owned(), "TRUE".to_owned()),
-                (TABLE.to_owned(), folder),
-                ("binlake.source".to_owned(), self.spec.source.clone()),
-                ("binlake.source_table".to_owned(), self.spec.schema.name.to_string()),
-            ]);
-            table.parameters.insert(SCHEMA.to_owned(), hive::fingerprint(&table));
-            metastore.create_table(&table).await?;
-            return Ok(table);
-        };
-        check_ours(&found, &folder).map_err(|(reason, remedy)| refused(&self.log.name, reason, remedy))?;
-        if !can_follow(&found.columns, columns) {
+    fn folder(&self) -> String {
+        hive_location(self.store, &table_folder(&self.log.name))
+    }
+
+    /// The table that is there, and the last day that it shows.
+    async fn found(&self) -> Result<Option<(Table, Option<String>)>> {
+        let Some(found) = self.metastore.table(&self.name).await? else { return Ok(None) };
+        check_ours(&found, &self.folder()).map_err(|(reason, remedy)| refused(&self.log.name, reason, remedy))?;
+        let partitions = self.metastore.partitions(&self.name).await?;
+        let last = partitions.into_iter().filter_map(|partition| partition.values.into_iter().next()).max();
+        Ok(Some((found, last)))
+    }
+
+    /// Makes the table; answers its columns.
+    async fn create(&self, records: &[DayRecord], now_ms: u64) -> Result<Vec<HiveColumn>> {
+        ensure_database(self.metastore, self.store, &self.log.name).await?;
+        let empty = table_folder(&self.log.name).join(EMPTY);
+        self.store.put_nothing(std::slice::from_ref(&empty)).await?;
+        let columns = united(&[], records);
+        let shape = (columns.clone(), vec![column(DAY, "string")]);
+        let (location, parameters) = (hive_location(self.store, &empty), ours(self.spec, &self.folder()));
+        self.metastore.create_table(&our_table(&self.name, shape, location, parameters, now_ms)).await?;
+        Ok(columns)
+    }
+
+    /// Gives the table that is there what columns these days have besides, which begin so; answers them all.
+    async fn alter(&self, found: Table, begin: &[HiveColumn], records: &[DayRecord]) -> Result<Vec<HiveColumn>> {
+        if !can_follow(&found.columns, begin) {
             let reason = "its earlier days have columns of types that cannot become the present ones";
             let remedy = format!(
-                "rename the table {name} in the metastore: it keeps its days, and a new one begins with those of the present types"
+                "rename the table {} in the metastore: it keeps its days, and a new one begins with those of the present types",
+                self.name
             );
             return Err(refused(&self.log.name, reason, remedy));
         }
-        let mut next = Table { columns: united(&found.columns, columns), ..found.clone() };
-        next.parameters.insert(SCHEMA.to_owned(), hive::fingerprint(&next));
-        if next.columns != found.columns {
-            metastore.alter_table(&name, &next, None).await?;
+        let columns = united(&found.columns, records);
+        if columns != found.columns {
+            let mut next = Table { columns: columns.clone(), ..found };
+            next.parameters.insert(SCHEMA.to_owned(), fingerprint(&next));
+            self.metastore.alter_table(&self.name, &next, None).await?;
         }
-        Ok(next)
+        Ok(columns)
     }
 
-    /// Adds the days that it does not show.
-    async fn add(&self, table: &Table, records: &[DayRecord]) -> Result<()> {
-        let metastore = self.publishing.metastore();
-        let found = metastore.partitions(&table.name).await?;
-        let shown: BTreeSet<&String> = found.iter().filter_map(|partition| partition.values.first()).collect();
-        let missing: Vec<Partition> = records
-            .iter()
-            .filter(|record| !shown.contains(&record.day))
-            .map(|record| self.partition(record, &table.columns))
-            .collect();
-        for partitions in missing.chunks(ADDED_AT_ONCE) {
-            metastore.add_partitions(&table.name, &Format::parquet(), partitions).await?;
+    async fn add(&self, columns: &[HiveColumn], records: &[DayRecord]) -> Result<()> {
+        for records in records.chunks(ADDED_AT_ONCE) {
+            let partitions: Vec<Partition> = records.iter().map(|record| self.partition(record, columns)).collect();
+            self.metastore.add_partitions(&self.name, &Format::parquet(), &partitions).await?;
         }
         Ok(())
     }
 
     fn partition(&self, record: &DayRecord, columns: &[HiveColumn]) -> Partition {
         let directory = record.directory.as_deref().unwrap_or_default();
-        let location: Path = table_object(&self.log.name, directory);
         let parameters = BTreeMap::from([
             ("numFiles".to_owned(), record.files.len().to_string()),
             ("numRows".to_owned(), record.rows().to_string()),
             ("totalSize".to_owned(), record.bytes().to_string()),
-            ("binlake.position".to_owned(), format!("{}:{}:{}", record.end.0.epoch, record.file_name, record.end.0.offset)),
+            place(record.end, &record.file_name),
             ("binlake.zone".to_owned(), record.zone.clone()),
         ]);
         Partition {
             values: vec![record.day.clone()],
-            location: hive_location(self.store, &location),
+            location: hive_location(self.store, &table_object(&self.log.name, directory)),
             columns: columns.to_vec(),
             parameters,
         }
     }
 }
 
-/// The days that one table can show with the last one among them.
-fn shown_together(records: &[DayRecord]) -> &[DayRecord] {
-    let follow = |pair: &[DayRecord]| can_follow(&pair[0].columns, &pair[1].columns);
-    let breaks = records.windows(2).rposition(|pair| !follow(pair));
-    records.get(breaks.map_or(0, |before| before + 1)..).unwrap_or_default()
+/// The days that one table can show with the last one among them, and the columns of all of them with the types that they begin with.
+fn shown_together(records: &[DayRecord]) -> (&[DayRecord], Vec<HiveColumn>) {
+    let (mut from, mut begin) = (records.len(), Vec::new());
+    for record in records.iter().rev() {
+        if !can_follow(&record.columns, &begin) {
+            break;
+        }
+        begin = with_types_of(begin, &record.columns);
+        from -= 1;
+    }
+    (records.get(from..).unwrap_or_default(), begin)
 }
 
-/// The columns of the days that one table can show; None where there is no day.
-fn columns_of(records: &[DayRecord]) -> Option<Vec<HiveColumn>> {
-    let mut columns = shown_together(records).iter().map(|record| record.columns.clone());
-    let first = columns.next()?;
-    Some(columns.fold(first, |all, later| united(&all, &later)))
+/// These columns with the types of others, where those have them; what is new stands behind them.
+fn with_types_of(mut columns: Vec<HiveColumn>, others: &[HiveColumn]) -> Vec<HiveColumn> {
+    for other in others {
+        match columns.iter_mut().find(|known| known.name == other.name) {
+            Some(known) => known.data_type.clone_from(&other.data_type),
+            None => columns.push(other.clone()),
+        }
+    }
+    columns
 }
 
-/// The earlier columns where they are, with the types that they have now; new ones behind them.
-fn united(earlier: &[HiveColumn], later: &[HiveColumn]) -> Vec<HiveColumn> {
-    let now = |old: &HiveColumn| later.iter().find(|new| new.name == old.name);
-    let kept = earlier.iter().map(|old| HiveColumn { comment: old.comment.clone(), ..now(old).unwrap_or(old).clone() });
-    let added = later.iter().filter(|new| !earlier.iter().any(|old| old.name == new.name)).cloned();
-    kept.chain(added).collect()
+/// The columns that are there, with the types that they have in the last of these days; new ones behind them.
+fn united(earlier: &[HiveColumn], records: &[DayRecord]) -> Vec<HiveColumn> {
+    records.iter().fold(earlier.to_vec(), |columns, record| with_types_of(columns, &record.columns))
 }
 
 #[cfg(test)]
@@ -162,15 +177,15 @@ mod tests {
             term: Term(1),
             directory: Some(format!("dt={day}/t1-x")),
             files: Vec::new(),
-            columns: columns.iter().map(|(name, kind)| hive::column(name, kind)).collect(),
+            columns: columns.iter().map(|(name, kind)| column(name, kind)).collect(),
             frozen_ms: 0,
         }
     }
 
     fn shown(records: &[DayRecord]) -> (usize, String) {
-        let columns = columns_of(records).unwrap_or_default();
+        let columns = united(&[], shown_together(records).0);
         let text: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
-        (shown_together(records).len(), text.join(", "))
+        (shown_together(records).0.len(), text.join(", "))
     }
 
     #[test]
@@ -192,5 +207,11 @@ mod tests {
             day("2026-11-22", &[("id", "string"), ("n", "int")]),
         ];
         assert_eq!(shown(&records), (2, "id string, n int".to_owned()));
+        let gone_between = [
+            day("2026-11-20", &[("id", "int"), ("n", "string")]),
+            day("2026-11-21", &[("id", "int")]),
+            day("2026-11-22", &[("id", "int"), ("n", "int")]),
+        ];
+        assert_eq!(shown(&gone_between), (2, "id int, n int".to_owned()), "a table has one type for a column");
     }
 }

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use object_store::path::Path;
 
 use super::{SCHEMA, SEQ, TABLE, Version, refused};
+use crate::change::Cut;
 use crate::lake::columns::Shape;
 use crate::lake::datafile::FileEntry;
 use crate::lake::log::state::State;
@@ -155,11 +156,8 @@ impl Wanted {
 
     /// A new table under `name`.
     pub(super) fn table(&self, name: &LakeName, now_ms: u64) -> Table {
-        let mut table = our_table(name, self.columns.clone(), self.partitioned_by.clone(), now_ms);
-        table.location = self.location();
-        table.parameters = self.parameters.clone();
-        table.parameters.insert(SCHEMA.to_owned(), fingerprint(&table));
-        table
+        let shape = (self.columns.clone(), self.partitioned_by.clone());
+        our_table(name, shape, self.location(), self.parameters.clone(), now_ms)
     }
 
     /// The table that is there as it is to be. What others said of it stays, but for statistics.
@@ -177,19 +175,42 @@ impl Wanted {
     }
 }
 
-/// An external table that is nowhere yet.
-pub(super) fn our_table(name: &LakeName, columns: Vec<HiveColumn>, partitioned_by: Vec<HiveColumn>, now_ms: u64) -> Table {
-    Table {
+/// A new external table with these columns, those that it is partitioned by, and what we say of it.
+pub(super) fn our_table(
+    name: &LakeName,
+    (columns, partitioned_by): (Vec<HiveColumn>, Vec<HiveColumn>),
+    location: String,
+    parameters: BTreeMap<String, String>,
+    now_ms: u64,
+) -> Table {
+    let mut table = Table {
         name: name.clone(),
         kind: EXTERNAL_TABLE.to_owned(),
         columns,
         partitioned_by,
-        location: String::new(),
+        location,
         format: Format::parquet(),
         owner: Some("binlake".to_owned()),
         created: i32::try_from(now_ms / 1000).unwrap_or_default(),
-        parameters: BTreeMap::new(),
-    }
+        parameters,
+    };
+    table.parameters.insert(SCHEMA.to_owned(), fingerprint(&table));
+    table
+}
+
+/// What is said of every table of ours: whose it is.
+pub(super) fn ours(spec: &TableSpec, folder: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (EXTERNAL.to_owned(), "TRUE".to_owned()),
+        (TABLE.to_owned(), folder.to_owned()),
+        ("binlake.source".to_owned(), spec.source.clone()),
+        ("binlake.source_table".to_owned(), spec.schema.name.to_string()),
+    ])
+}
+
+/// A place in a source's history, as parameters say it.
+pub(super) fn place(position: Cut, file_name: &str) -> (String, String) {
+    ("binlake.position".to_owned(), format!("{}:{file_name}:{}", position.0.epoch, position.0.offset))
 }
 
 /// Whether a table shows the lake table in `folder`, as we left it; else why not, and what helps.
@@ -257,20 +278,16 @@ fn directory(store: &LakeStore, spec: &TableSpec, file: &FileEntry) -> Result<Di
 
 fn parameters(spec: &TableSpec, state: &State, folder: &str) -> BTreeMap<String, String> {
     let committed = state.committed();
-    let mut parameters = BTreeMap::from([
-        (EXTERNAL.to_owned(), "TRUE".to_owned()),
+    let mut parameters = ours(spec, folder);
+    parameters.extend([
         (SEQ.to_owned(), Version::of(state).to_string()),
-        (TABLE.to_owned(), folder.to_owned()),
-        ("binlake.source".to_owned(), spec.source.clone()),
-        ("binlake.source_table".to_owned(), spec.schema.name.to_string()),
         ("binlake.committed_ms".to_owned(), committed.committed_ms.to_string()),
         ("numRows".to_owned(), committed.rows.to_string()),
         ("totalSize".to_owned(), committed.bytes.to_string()),
         ("numFiles".to_owned(), committed.files.to_string()),
     ]);
     if let Some(point) = &committed.point {
-        let place = point.position.0;
-        parameters.insert("binlake.position".to_owned(), format!("{}:{}:{}", place.epoch, point.file_name, place.offset));
+        parameters.extend([place(point.position, &point.file_name)]);
         parameters.insert("binlake.source_time_us".to_owned(), point.source_time_us.to_string());
         parameters.extend(point.gtid.iter().map(|gtid| ("binlake.gtid".to_owned(), gtid.clone())));
     }

@@ -167,7 +167,7 @@ impl Publishing {
 
     /// One publication of a table at a time: two generations are published side by side, and a swap of the older one that is still on its way
     /// would undo what the newer has shown.
-    async fn turn(&self, name: &LakeName) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(in crate::lake) async fn turn(&self, name: &LakeName) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default());
         turn.lock_owned().await
     }
