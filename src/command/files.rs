@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use binlake::lake::TableKind;
+use binlake::lake::{FrozenDay, TableKind};
 
 use super::assemble::{Assembled, Need};
 use super::{Failed, Outcome, print};
@@ -30,12 +30,14 @@ pub(crate) async fn run(config: &Path, table: &str, changelog: bool, json: bool)
         )));
     }
     let files = rooms.lake.files(&spec.name).await.map_err(|error| Failed::from_failure(&error))?;
-    let text = if json {
-        format!("{}\n", serde_json::json!({ "table": table, "seq": committed.map(|committed| committed.seq), "files": files }))
-    } else {
-        files.iter().map(|file| format!("{file}\n")).collect()
-    };
-    print(&text)?;
+    let seq = committed.map(|committed| committed.seq);
+    let report = serde_json::json!({ "table": table, "seq": seq, "files": files });
+    print_list(json.then_some(&report), &files)
+}
+
+/// The report, where one is wanted, or one path a line.
+fn print_list(report: Option<&serde_json::Value>, files: &[String]) -> Outcome {
+    print(&report.map_or_else(|| files.iter().map(|file| format!("{file}\n")).collect(), |report| format!("{report}\n")))?;
     Ok(true)
 }
 
@@ -59,13 +61,7 @@ pub(crate) async fn of_day(config: &Path, table: &str, day: &str, json: bool) ->
         };
         return Err(Failed(format!("{table} was not frozen for the day {day:?}\n  {there}")));
     };
-    let text = match json {
-        true => format!(
-            "{}\n",
-            serde_json::json!({ "table": table, "day": day, "rows": frozen.rows, "bytes": frozen.bytes, "files": frozen.files })
-        ),
-        false => frozen.files.iter().map(|file| format!("{file}\n")).collect(),
-    };
-    print(&text)?;
-    Ok(true)
+    let FrozenDay { rows, bytes, files, .. } = frozen;
+    let report = serde_json::json!({ "table": table, "day": day, "rows": rows, "bytes": bytes, "files": files });
+    print_list(json.then_some(&report), &files)
 }

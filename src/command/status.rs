@@ -262,7 +262,9 @@ async fn table_report(
     let (reason, remedy) = shown.or_else(|| unreadable.as_ref().map(describe)).unzip();
     let kept = rooms.form().kept_otherwise(table);
     let kept = kept.into_iter().map(|kept| format!("{kept}; {}", Form::remedy(table)));
-    let warnings = kept.chain(committed.as_ref().and_then(writing::warning)).collect();
+    let (daily, unread) =
+        last_day(rooms, specs.first(), eyes).await.map_or_else(|error| (None, Some(error.to_string())), |day| (day, None));
+    let warnings = kept.chain(committed.as_ref().and_then(writing::warning)).chain(unread).collect();
     let phase = match (&table.phase, table.generation > 1 && committed.is_some()) {
         (Phase::Pending | Phase::Snapshotting | Phase::CatchingUp { .. }, true) => "rebuilding".to_owned(),
         (phase, _) => phase.to_string(),
@@ -282,7 +284,7 @@ async fn table_report(
         rows: committed.as_ref().map_or(0, |committed| committed.rows),
         bytes: committed.as_ref().map_or(0, |committed| committed.bytes),
         writing: committed.as_ref().map(writing::Report::of),
-        daily: last_day(rooms, specs.first(), eyes).await,
+        daily,
         publications,
         waiting: taken.waiting,
         lake_tables: specs.iter().map(|spec| spec.name.to_string()).collect(),
@@ -299,15 +301,15 @@ async fn table_report(
     })
 }
 
-/// The last day of a mirror. A lake that cannot be read has been told of already.
-async fn last_day(rooms: &Assembled, spec: Option<&TableSpec>, eyes: Eyes<'_>) -> Option<LastDay> {
-    let spec = spec.filter(|spec| spec.daily && matches!(eyes, Eyes::Lake))?;
-    for day in rooms.lake.days(&spec.name).await.ok()?.iter().rev() {
-        if let Some(FrozenDay { day, rows, bytes, .. }) = rooms.lake.day(&spec.name, day).await.ok()? {
-            return Some(LastDay { day, rows, bytes });
+/// The last day of a mirror.
+async fn last_day(rooms: &Assembled, spec: Option<&TableSpec>, eyes: Eyes<'_>) -> lake::Result<Option<LastDay>> {
+    let Some(spec) = spec.filter(|spec| spec.daily && matches!(eyes, Eyes::Lake)) else { return Ok(None) };
+    for day in rooms.lake.days(&spec.name).await?.iter().rev() {
+        if let Some(FrozenDay { day, rows, bytes, .. }) = rooms.lake.day(&spec.name, day).await? {
+            return Ok(Some(LastDay { day, rows, bytes }));
         }
     }
-    None
+    Ok(None)
 }
 
 /// How old what readers see is, in seconds; None before there is anything.
