@@ -11,8 +11,9 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::super::{Error, Result};
 use crate::change::{BinlogPosition, Cut, DayEnd, Days};
-use crate::metadata::Published;
+use crate::metadata::{Published, SourceState};
 use crate::source::Checkpoint;
 
 /// Days that one transaction may end: a source may have been quiet for long. A clock that is wrong by more than that ends no more.
@@ -30,17 +31,26 @@ pub(super) struct DayEnds {
 }
 
 impl DayEnds {
-    /// The stream goes on at a checkpoint; what it is behind, as in [`DayEnds::new`], is 0 where a place was lost: nobody has seen what lies between.
-    pub(super) fn behind(checkpoint: &Checkpoint, zone: &str, source_time_us: i64) -> Self {
-        Self::new(zone, source_time_us, (checkpoint.position, checkpoint.file_name.as_str().into()))
+    /// The stream goes on at a checkpoint. `state` is the source's as it was stored: where its place was lost, nobody has seen what lies between.
+    ///
+    /// # Errors
+    /// A zone that is none.
+    pub(super) fn behind(state: &SourceState, checkpoint: &Checkpoint, zone: &str) -> Result<Self> {
+        let published = state.published.as_ref().filter(|_| state.checkpoint.is_some());
+        let seen_us = published.map(|published| published.source_time_us).filter(|seen_us| *seen_us > 0);
+        let here = (checkpoint.position, checkpoint.file_name.as_str().into());
+        Self::new(zone, seen_us, here).map_err(|error| {
+            let mistakes = vec![format!("its days cannot be those of `lake.datetime_zone` {zone}: {error}")];
+            Error::List { source_name: state.name.clone(), mistakes }
+        })
     }
 
-    /// The stream goes on here, behind a transaction that was committed at this time (microseconds since 1970-01-01 UTC; 0 where nothing
-    /// is known of what came before).
-    fn new(zone: &str, source_time_us: i64, here: (Cut, Arc<str>)) -> Self {
-        let mut days = Days::in_zone(TimeZone::get(zone).unwrap_or(TimeZone::UTC));
-        let today = if source_time_us == 0 { None } else { days.day(source_time_us).ok() };
-        Self { zone: zone.to_owned(), days, today, here, ended: Vec::new() }
+    /// The stream goes on here, behind a transaction that was committed at this time, microseconds since 1970-01-01 UTC; None where nothing
+    /// is known of what came before.
+    fn new(zone: &str, seen_us: Option<i64>, here: (Cut, Arc<str>)) -> std::result::Result<Self, jiff::Error> {
+        let mut days = Days::in_zone(TimeZone::get(zone)?);
+        let today = seen_us.map(|seen_us| days.day(seen_us)).transpose()?;
+        Ok(Self { zone: zone.to_owned(), days, today, here, ended: Vec::new() })
     }
 
     /// A transaction with captured changes has passed.
@@ -63,6 +73,7 @@ impl DayEnds {
     }
 
     fn end_before(&mut self, (end, file_name): (Cut, &Arc<str>), committed_us: i64) {
+        // No binlog holds a time of which this is not known.
         let Ok(day) = self.days.day(committed_us) else { return };
         let Some(today) = self.today else {
             self.today = Some(day);
@@ -71,8 +82,11 @@ impl DayEnds {
         if day <= today {
             return;
         }
-        let days = today.series(jiff::ToSpan::days(1)).take_while(|ended| *ended < day);
-        let ended: Vec<Date> = days.take(ENDED_AT_ONCE).collect();
+        let mut days = today.series(jiff::ToSpan::days(1)).take_while(|ended| *ended < day);
+        let ended: Vec<Date> = days.by_ref().take(ENDED_AT_ONCE).collect();
+        if let Some(left_out) = days.next() {
+            tracing::warn!(from = %left_out, until = %day, "more than a year of days has ended at once: look at the source's clock; these are not frozen");
+        }
         tracing::info!(day = %today, days = ended.len(), %end, zone = self.zone, "a day of the source has ended");
         self.ended.extend(ended.iter().map(|day| DayEnd {
             zone: self.zone.clone(),
@@ -102,8 +116,8 @@ mod tests {
         BinlogPosition { epoch: 0, file: 1, offset }
     }
 
-    fn days(zone: &str, source_time_us: i64) -> DayEnds {
-        DayEnds::new(zone, source_time_us, (Cut(at(4)), "binlog.000001".into()))
+    fn days(zone: &str, seen_us: Option<i64>) -> DayEnds {
+        DayEnds::new(zone, seen_us, (Cut(at(4)), "binlog.000001".into())).unwrap()
     }
 
     fn pass(days: &mut DayEnds, committed_us: i64, offset: u64) {
@@ -121,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_day_ends_before_the_first_transaction_of_a_later_one_and_only_once() {
-        let mut days = days("UTC", MIDNIGHT - 5);
+        let mut days = days("UTC", Some(MIDNIGHT - 5));
         pass(&mut days, MIDNIGHT - 1, 10);
         assert_eq!(ended(&mut days, 20), []);
         pass(&mut days, MIDNIGHT, 20);
@@ -135,7 +149,7 @@ mod tests {
 
     #[test]
     fn transactions_that_nobody_captures_end_a_day_before_the_first_of_them_and_behind_what_was_captured() {
-        let mut days = days("UTC", MIDNIGHT - 5);
+        let mut days = days("UTC", Some(MIDNIGHT - 5));
         pass(&mut days, MIDNIGHT - 1, 10);
         days.pass_others(Some(MIDNIGHT), Cut(at(90)), "binlog.000001");
         assert_eq!(ended(&mut days, 90), [("2026-11-21".to_owned(), 11)]);
@@ -147,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_day_ends_nowhere_below_what_was_published_without_it() {
-        let mut days = days("UTC", MIDNIGHT - 5);
+        let mut days = days("UTC", Some(MIDNIGHT - 5));
         pass(&mut days, MIDNIGHT - 1, 10);
         assert_eq!(ended(&mut days, 38), []);
         days.pass_others(Some(MIDNIGHT), Cut(at(90)), "binlog.000001");
@@ -156,7 +170,7 @@ mod tests {
 
     #[test]
     fn of_what_came_before_the_first_transaction_nothing_is_said() {
-        let mut days = days("Asia/Shanghai", 0);
+        let mut days = days("Asia/Shanghai", None);
         pass(&mut days, MIDNIGHT, 10);
         assert_eq!(ended(&mut days, 20), []);
         pass(&mut days, MIDNIGHT + DAY, 20);
@@ -164,8 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_that_is_none_is_an_error() {
+        assert!(DayEnds::new("Moon/Copernicus", None, (Cut(at(4)), "binlog.000001".into())).is_err());
+    }
+
+    #[test]
     fn a_clock_that_is_wrong_by_a_century_ends_a_year_at_most() {
-        let mut days = days("UTC", MIDNIGHT);
+        let mut days = days("UTC", Some(MIDNIGHT));
         pass(&mut days, MIDNIGHT + 36_500 * DAY, 10);
         assert_eq!(ended(&mut days, 20).len(), ENDED_AT_ONCE);
     }

@@ -131,8 +131,8 @@ impl Tail {
         ledger.settle().await?;
         let mut state = ledger.source().await?.unwrap_or_else(|| never_started(&name));
         let (stream, capture, crossed) = open_stream(&rooms, &ledger, &state).await?;
-        let goes_on = state.checkpoint.is_some();
         let checkpoint = stream.checkpoint();
+        let days = DayEnds::behind(&state, &checkpoint, &settings.zone)?;
         state.epoch = checkpoint.position.0.epoch;
         state.stopped = None;
         for table in ledger.newest().await {
@@ -178,7 +178,7 @@ impl Tail {
             flush_at: None,
             in_flight: None,
             source_time_us,
-            days: DayEnds::behind(&checkpoint, &settings.zone, source_time_us * i64::from(goes_on)),
+            days,
             settled: checkpoint.unseen.is_none(),
             unpublished,
             acknowledged: 0,
