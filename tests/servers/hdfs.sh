@@ -113,11 +113,7 @@ end() {
     for node in "${@:3}"; do
         pid=$(pid_with "$dir/$node" "-Dbinlake.hdfs=$dir/$node") || continue
         kill -"$signal" "$pid" 2>/dev/null || true
-        if ! wait_gone "$pid" "${BINLAKE_STOP_LIMIT:-60}"; then
-            say "the $node $pid in $dir did not stop in time; killing it"
-            kill -KILL "$pid" 2>/dev/null || true
-            wait_gone "$pid" 60 || die "the $node $pid in $dir is still there after SIGKILL"
-        fi
+        wait_end "$pid" "the $node $pid in $dir"
     done
 }
 

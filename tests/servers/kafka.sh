@@ -230,11 +230,7 @@ end() {
         fi
     done
     for pid in "${pids[@]}"; do
-        if ! wait_gone "$pid" "${BINLAKE_STOP_LIMIT:-60}"; then
-            say "node $pid in $dir did not stop in time; killing it"
-            kill -KILL "$pid" 2>/dev/null || true
-            wait_gone "$pid" 60 || die "node $pid in $dir is still there after SIGKILL"
-        fi
+        wait_end "$pid" "node $pid in $dir"
     done
 }
 

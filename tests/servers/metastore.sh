@@ -138,11 +138,7 @@ end() {
     pid=$(running_pid "$dir") || return 0
     [[ $2 == stop ]] || signal=KILL
     kill -"$signal" "$pid" 2>/dev/null || true
-    if ! wait_gone "$pid" "${BINLAKE_STOP_LIMIT:-60}"; then
-        say "the metastore $pid in $dir did not stop in time; killing it"
-        kill -KILL "$pid" 2>/dev/null || true
-        wait_gone "$pid" 60 || die "the metastore $pid in $dir is still there after SIGKILL"
-    fi
+    wait_end "$pid" "the metastore $pid in $dir"
 }
 
 case ${1:-} in

@@ -41,6 +41,14 @@ wait_gone() {
     done
 }
 
+# Wait until process $1, which was told to end, is gone, and kill it when that takes too long; $2 names it for people.
+wait_end() {
+    wait_gone "$1" "${BINLAKE_STOP_LIMIT:-60}" && return
+    say "$2 did not stop in time; killing it"
+    kill -KILL "$1" 2>/dev/null || true
+    wait_gone "$1" 60 || die "$2 is still there after SIGKILL"
+}
+
 # The pid of the process of directory $1, if it runs. It is only believed when the process has the argument $2, which names the directory: the
 # number may have been given to another one since.
 pid_with() {

@@ -238,14 +238,10 @@ end() {
         if [[ $2 == stop ]]; then
             kill -TERM "$pid" 2>/dev/null || true
             kill -CONT "$pid" 2>/dev/null || true # a server that a test froze hears nothing else
-            if ! wait_gone "$pid" "${BINLAKE_STOP_LIMIT:-60}"; then
-                say "the server in $dir (pid $pid) did not stop in time; killing it"
-                kill -KILL "$pid" 2>/dev/null || true
-            fi
         else
             kill -KILL "$pid" 2>/dev/null || true
         fi
-        wait_gone "$pid" 60 || die "the server in $dir (pid $pid) is still there after SIGKILL"
+        wait_end "$pid" "the server in $dir (pid $pid)"
     fi
     wait_dying "$dir"
     remove_traces "$dir"
