@@ -83,6 +83,8 @@ pub enum Mistake {
     RetentionFromCommit,
     /// A version counts as shown before it is.
     NotedBeforeShown,
+    /// A commit is shown that its writer has not made durable yet.
+    ShownBeforeSettled,
     /// A batch goes past the end of a day that is to be frozen.
     BatchPastDay,
     /// The writer asks for days that have ended first and for `published` later.
@@ -93,7 +95,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// Every mistake there is.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::LoadBeforeVisible,
         Self::XaPreparedBeforeSince,
         Self::ChunkBoundsInNeither,
@@ -121,6 +123,7 @@ impl Mistake {
         Self::SwapWithoutClaim,
         Self::RetentionFromCommit,
         Self::NotedBeforeShown,
+        Self::ShownBeforeSettled,
         Self::BatchPastDay,
         Self::DaysBeforePublished,
         Self::DayNamedBeforeCopied,

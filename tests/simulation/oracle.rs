@@ -203,23 +203,22 @@ impl Oracle {
     }
 
     /// The machine lost an object with its power.
-    pub(crate) fn lost(&mut self, path: &str) {
+    pub(crate) fn lost(&mut self, path: &str) -> Result<(), Finding> {
         self.contents.forget(path);
-        let Some((table, inside)) = split(path) else { return };
-        self.days.lost(table, inside);
+        let Some((name, inside)) = split(path) else { return Ok(()) };
+        self.days.lost(name, inside);
         let mut parts = inside.split('/');
         let (Some("_binlake"), Some(generation), Some("log"), Some(file)) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return;
+            return Ok(());
         };
         let number = |text: &str| text.trim_start_matches('g').trim_end_matches(".json").parse::<u64>().ok();
-        if let Some(shown) = self.shown.get_mut(table) {
-            shown.lost();
-        }
-        if let (Some(table), Some(generation), Some(seq)) = (self.lake.get_mut(table), number(generation), number(file)) {
-            table.lose(generation as u32, seq);
-        }
+        let (Some(table), Some(generation), Some(seq)) = (self.lake.get_mut(name), number(generation), number(file)) else {
+            return Ok(());
+        };
+        table.lose(generation as u32, seq);
+        self.shown.get_mut(name).map_or(Ok(()), |shown| shown.lost(name, table))
     }
 
     /// Looks at everything that has changed.

@@ -36,7 +36,7 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         Mistake::TwoSamplesAsOne => &[MirrorDiffers, SnapshotDiffers, ChangelogDuplicate, UnexpectedPark],
         Mistake::SkipWhatTheRowHas => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, UnexpectedPark],
         Mistake::TailAsPublished => WRONG_LOG,
-        Mistake::EndsBeforePublished => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, UnexpectedPark],
+        Mistake::EndsBeforePublished => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, DayDiffers, UnexpectedPark],
         Mistake::PublishedBeforeAcknowledged | Mistake::KeyUpdateLeftOut => WRONG_LOG,
         // The log refuses what it has.
         Mistake::ReplayNotRecognised | Mistake::KeyUpdateRepeated => {
@@ -52,6 +52,7 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         Mistake::SwapInTwoCalls | Mistake::SwapWithoutClaim => &[ShownTorn, WentBack],
         Mistake::RetentionFromCommit => &[ReaderLostFile],
         Mistake::NotedBeforeShown => &[ReaderLostFile, NotCaughtUp],
+        Mistake::ShownBeforeSettled => &[ShownTorn],
         Mistake::BatchPastDay => &[DayDiffers],
         Mistake::DaysBeforePublished => &[DayMissing],
         Mistake::DayNamedBeforeCopied => &[FileDamaged],

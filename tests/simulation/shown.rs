@@ -116,10 +116,22 @@ impl Shown {
         }
     }
 
-    /// A commit is gone that was seen before it was on the disk: it may be the one that is shown, as any reader may have seen it.
-    pub(crate) fn lost(&mut self) {
-        self.disturbed = true;
-        self.newest = None;
+    /// A commit is gone that was seen before it was on the disk: it must not be the one that is shown.
+    pub(crate) fn lost(&mut self, name: &str, table: &Table) -> Result<(), Finding> {
+        if self.disturbed {
+            return Ok(());
+        }
+        self.newest = table.version_with(|path| directory(path), &self.directories);
+        match self.newest {
+            None if !self.directories.is_empty() => {
+                let shown = &self.directories;
+                Err((
+                    Invariant::ShownTorn,
+                    format!("{name}: the machine lost its power, and no commit that is left has {shown:?}, which is shown"),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether it shows just these files.

@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use object_store::path::Path;
+
 use super::record::{Record, RecordKind, VERSION};
 use super::state::{State, Switched};
 use super::{CommitLog, Slot};
@@ -32,18 +34,27 @@ pub(crate) struct Live {
     pub(crate) state: Result<Option<State>>,
     /// When readers were switched to it; None for generation 1.
     pub(crate) since_ms: Option<u64>,
+    /// The record that switched them.
+    switch: Option<Path>,
 }
 
 impl Live {
     pub(crate) fn generation(&self) -> u32 {
         self.log.generation()
     }
+
+    /// Makes durable what was seen here. Whoever put it may not have come to that, and what others are told of it must not be taken back by a
+    /// machine that loses its power.
+    pub(crate) async fn settle(&self, store: &LakeStore) -> Result<()> {
+        let newest = self.state.as_ref().ok().and_then(Option::as_ref).map(|state| self.log.slot(state.seq));
+        store.settle(newest.into_iter().chain(self.switch.clone())).await
+    }
 }
 
 /// Follows the chain to its end.
 pub(crate) async fn live(store: &LakeStore, table: &LakeName) -> Result<Live> {
     let mut log = CommitLog::new(store, table, 1);
-    let mut since_ms = None;
+    let (mut since_ms, mut switch) = (None, None);
     for _ in 0..CHAIN_LIMIT {
         let (state, switched) = match log.load().await {
             Ok(state) => {
@@ -58,12 +69,16 @@ pub(crate) async fn live(store: &LakeStore, table: &LakeName) -> Result<Live> {
             if log.generation() > 1 && unpublished {
                 return Err(log.broken(&log.slot(1), "readers were switched to this generation, and it is not published"));
             }
-            return Ok(Live { log, state, since_ms });
+            return Ok(Live { log, state, since_ms, switch });
         };
         if next <= log.generation() {
             return Err(log.broken(&log.slot(1), format!("it switches back, to generation {next}")));
         }
         since_ms = Some(at_ms);
+        switch = Some(log.slot(match &state {
+            Ok(state) => state.as_ref().map_or(0, |state| state.seq),
+            Err(_) => log.newest().await?,
+        }));
         log = CommitLog::new(store, table, next);
     }
     Err(log.broken(&log.slot(1), format!("more than {CHAIN_LIMIT} generations")))
@@ -87,6 +102,7 @@ pub(crate) async fn switch(store: &LakeStore, switcher: &Switcher) -> Result<u64
     for _ in 0..SWITCH_ATTEMPTS {
         let live = live(store, &switcher.table).await?;
         if live.generation() == switcher.generation {
+            live.settle(store).await?;
             return Ok(live.since_ms.unwrap_or_else(|| switcher.clock.now_ms()));
         }
         if live.generation() > switcher.generation {

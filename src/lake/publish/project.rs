@@ -43,6 +43,9 @@ pub(in crate::lake) async fn publish(
     if live.generation() != spec.generation {
         return Ok(());
     }
+    if !planted(Mistake::ShownBeforeSettled) {
+        live.settle(store).await?;
+    }
     let Some(state) = live.state?.filter(|state| state.publishes()) else { return Ok(()) };
     let wanted = Wanted::new(store, settings, spec, &state)?;
     let version = wanted.version;

@@ -104,7 +104,9 @@ impl Shore {
                 None if self.peek(path.as_ref()).is_some() => {
                     at_once(self.objects.delete(&path)).unwrap();
                     scene.coverage.count("crash: object lost");
-                    scene.oracle.lost(path.as_ref());
+                    if let Err((invariant, detail)) = scene.oracle.lost(path.as_ref()) {
+                        scene.violate(invariant, detail);
+                    }
                 }
                 None => {}
             }
