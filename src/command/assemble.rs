@@ -169,9 +169,13 @@ impl Assembled {
         self.config.http
     }
 
-    /// How values lie in files of generations that begin now.
-    pub(crate) fn form(&self) -> Form {
-        form(&self.config.lake)
+    /// How values would lie in a table's files if a generation of it began now; of a table that is not listed, as they do.
+    pub(crate) fn form(&self, state: &TableState) -> Form {
+        let source = self.config.sources.iter().find(|source| source.name == state.source);
+        let matches = |entry: &&config::TableEntry| entry.pattern.matches(&state.table.database, &state.table.table);
+        let entry = source.and_then(|source| source.tables.iter().find(matches));
+        let partition_by = entry.map_or_else(|| state.partition_by.clone(), |entry| cut_by(&entry.options));
+        form(&self.config.lake, partition_by)
     }
 
     /// Milliseconds since 1970-01-01 UTC.
@@ -390,9 +394,10 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
             into: (table.lake.database, table.lake.table),
             layout_single: table.options.layout == Layout::Single,
             daily: table.options.daily,
-            form: form(&config.lake),
+            form: form(&config.lake, cut_by(&table.options)),
             named: table.named,
             options: TableOptions {
+                partition_by: cut_by(&table.options),
                 exclude_columns: table.options.exclude_columns,
                 key: table.options.key,
                 accept_cascades: table.options.cascades == config::Cascades::Accept,
@@ -404,14 +409,19 @@ fn resolver(config: Arc<Config>, source: SourceConfig, names_taken: Arc<LakeName
     })
 }
 
+/// The column by whose day a table's mirror is cut: a changelog has its own days.
+fn cut_by(options: &config::TableOptions) -> Option<String> {
+    options.partition_by.clone().filter(|_| options.mode != config::Mode::Changelog)
+}
+
 /// How values lie in files of generations that begin now.
-fn form(lake: &config::LakeConfig) -> Form {
+fn form(lake: &config::LakeConfig, partition_by: Option<String>) -> Form {
     let encoding = match lake.datetime {
         config::Datetime::Instant => DatetimeEncoding::Instant,
         config::Datetime::String => DatetimeEncoding::String,
     };
     let timestamps_int96 = lake.timestamp_encoding == config::Timestamps::Int96;
-    Form { timestamps_int96, datetimes: Datetimes { encoding, zone: zone(lake) } }
+    Form { timestamps_int96, datetimes: Datetimes { encoding, zone: zone(lake) }, partition_by }
 }
 
 /// The zone that wall clocks are read in, and whose midnights end a day.

@@ -260,7 +260,7 @@ async fn table_report(
     };
     let shown = table.phase.parked().or(trouble).map(|parked| (parked.reason.clone(), parked.remedy.clone()));
     let (reason, remedy) = shown.or_else(|| unreadable.as_ref().map(describe)).unzip();
-    let kept = rooms.form().kept_otherwise(table);
+    let kept = rooms.form(table).kept_otherwise(table);
     let kept = kept.into_iter().map(|kept| format!("{kept}; {}", Form::remedy(table)));
     let (daily, unread) =
         last_day(rooms, specs.first(), eyes).await.map_or_else(|error| (None, Some(error.to_string())), |day| (day, None));

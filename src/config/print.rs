@@ -136,6 +136,9 @@ impl fmt::Display for TableEntry {
             "        layout: {}\n        daily: {}\n        cascades: {}",
             options.layout, options.daily, options.cascades
         )?;
+        if let Some(column) = &options.partition_by {
+            writeln!(f, "        partition_by: {{dt: {}}}", quoted(column))?;
+        }
         if !options.exclude_columns.is_empty() {
             writeln!(f, "        columns: {{exclude: {}}}", list(&options.exclude_columns))?;
         }

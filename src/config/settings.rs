@@ -349,6 +349,8 @@ pub struct TableOptions {
     pub key: Vec<String>,
     /// How a mirror is cut.
     pub layout: Layout,
+    /// The column by whose day a mirror is cut.
+    pub partition_by: Option<String>,
     /// A mirror is frozen when a day ends.
     pub daily: bool,
     /// What becomes of unseen cascades.
@@ -363,6 +365,7 @@ impl Default for TableOptions {
             mode: Mode::Mirror,
             key: Vec::new(),
             layout: Layout::Auto,
+            partition_by: None,
             daily: false,
             cascades: Cascades::Refuse,
             exclude_columns: Vec::new(),

@@ -14,6 +14,8 @@ pub struct Form {
     pub timestamps_int96: bool,
     /// `lake.datetime` and `lake.datetime_zone`.
     pub datetimes: Datetimes,
+    /// `partition_by` of the table.
+    pub partition_by: Option<String>,
 }
 
 impl Form {
@@ -22,6 +24,14 @@ impl Form {
         let mut kept = Vec::new();
         if state.timestamps_int96 != self.timestamps_int96 {
             kept.push("`lake.timestamp_encoding` was changed: its files stay as they are until it is built anew".to_owned());
+        }
+        if state.partition_by != self.partition_by {
+            let said = |by: &Option<String>| by.clone().unwrap_or_else(|| "none".to_owned());
+            kept.push(format!(
+                "`partition_by` was changed from {} to {}: its files stay as they are until it is built anew",
+                said(&state.partition_by),
+                said(&self.partition_by)
+            ));
         }
         if let Some(begun) = state.datetimes.as_ref().filter(|begun| differ(begun, &self.datetimes, state)) {
             kept.push(format!(
@@ -41,6 +51,7 @@ impl Form {
     pub(super) fn give_to(&self, state: &mut TableState, untouched: bool) {
         if untouched {
             state.timestamps_int96 = self.timestamps_int96;
+            state.partition_by.clone_from(&self.partition_by);
         }
         // Not written down is what an older version began: it read the zone that was set at each start, and so this one.
         if untouched || state.datetimes.as_ref().is_none_or(|begun| !differ(begun, &self.datetimes, state)) {
@@ -49,12 +60,14 @@ impl Form {
     }
 }
 
-/// Whether files of a generation would come out otherwise: a DATETIME by its form and, as an instant, by its zone; a changelog's days by
-/// the zone.
+/// Whether files of a generation would come out otherwise: a DATETIME by its form and, as an instant, by its zone; a changelog's days, and
+/// those of a TIMESTAMP that a mirror is cut by, by the zone.
 fn differ(one: &Datetimes, other: &Datetimes, state: &TableState) -> bool {
     let is_clock = |column: &Column| matches!(column.kind, ColumnType::Datetime { .. });
     let clocks = state.schema.columns.iter().any(is_clock);
-    let days = state.mode != "mirror";
+    let by = |column: &&Column| state.partition_by.as_ref().is_some_and(|name| column.name.eq_ignore_ascii_case(name));
+    let instant = |column: &Column| matches!(column.kind, ColumnType::Timestamp { .. });
+    let days = state.mode != "mirror" || state.schema.columns.iter().find(by).is_some_and(instant);
     let encodings = clocks && one.encoding != other.encoding;
     let instants = clocks && one.encoding == DatetimeEncoding::Instant;
     encodings || ((days || instants) && one.zone != other.zone)
@@ -77,7 +90,7 @@ mod tests {
     }
 
     fn form(datetimes: &str) -> Form {
-        Form { timestamps_int96: false, datetimes: datetimes.parse().unwrap() }
+        Form { timestamps_int96: false, datetimes: datetimes.parse().unwrap(), partition_by: None }
     }
 
     /// What a generation has after a start with `wanted`, and whether the log says that it is not what is wanted.
@@ -113,6 +126,28 @@ mod tests {
         let begun = table("mirror", clock.clone(), utc);
         assert_eq!(started(&begun, true, east), (east.to_owned(), false), "nothing was written yet");
         assert_eq!(started(&table("mirror", clock, ""), false, east), (east.to_owned(), false), "an older version began it");
+    }
+
+    #[test]
+    fn days_that_a_mirror_is_cut_by_are_of_its_zone_and_of_its_column() {
+        let (utc, east) = ("instant in UTC", "instant in Asia/Shanghai");
+        for (kind, differs) in [(ColumnType::Timestamp { fraction: 0 }, true), (ColumnType::Date, false)] {
+            let state = table("mirror", kind, utc);
+            let column = state.schema.columns[1].name.clone();
+            let cut = TableState { partition_by: Some(column.clone()), ..state.clone() };
+            let wanted = |by: Option<&String>| Form { partition_by: by.cloned(), ..form(east) };
+            let (mut cut_begun, mut begun) = (cut.clone(), state.clone());
+            wanted(Some(&column)).give_to(&mut cut_begun, false);
+            wanted(None).give_to(&mut begun, false);
+            assert_eq!(wanted(Some(&column)).kept_otherwise(&cut_begun).len(), usize::from(differs));
+            assert_eq!(wanted(None).kept_otherwise(&begun), Vec::<String>::new());
+            let told = wanted(Some(&column)).kept_otherwise(&begun);
+            assert!(told.len() == 1 && told[0].contains("`partition_by` was changed from none to"), "{told:?}");
+            wanted(Some(&column)).give_to(&mut begun, false);
+            assert_eq!(begun.partition_by, None, "its files are there");
+            wanted(Some(&column)).give_to(&mut begun, true);
+            assert_eq!(begun.partition_by, Some(column));
+        }
     }
 
     #[test]

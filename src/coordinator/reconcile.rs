@@ -140,6 +140,7 @@ async fn new_generation(plan: &SourcePlan, table: &WantedTable, generation: u32)
         mode: table.mode.clone(),
         into: table.into.clone(),
         layout_single: table.layout_single,
+        partition_by: table.form.partition_by.clone(),
         timestamps_int96: table.form.timestamps_int96,
         datetimes: Some(table.form.datetimes.clone()),
         topic: table.topic.clone(),

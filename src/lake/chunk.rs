@@ -2,14 +2,17 @@
 //!
 //! Each attempt writes into directories of its own, `g0001/chunks/c000012-<attempt>-0000/` and so on, one for each file, so a chunk that is
 //! read twice makes two sets of files and the metadata store says which one counts. A mirror's rows are sorted by stored key within each file. What
-//! comes in beyond `batch_bytes` is cut off as one more file, so a chunk needs no more memory than that. A changelog table's
+//! comes in beyond `batch_bytes` is cut off as one more file (in a mirror that is cut by days, one for each day), so a chunk needs no more memory than that. A changelog table's
 //! rows carry `_op = 'r'` and the position of `since`; what the source's clock said is not known of them, so `_ts_ms`, `_gtid` and `_file`
 //! are NULL, `_row` counts through the snapshot, and the day they lie in is the one they were read on.
 
 use std::collections::BTreeMap;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use futures::future::try_join_all;
 
+use super::by_day::{DayKey, cut_by_day};
 use super::columns::{ChangeColumns, RowsBuilder, Shape};
 use super::datafile::{FILE_NAME, FileUpload, blocking};
 use super::log::{generation_name, table_folder, table_object};
@@ -21,6 +24,8 @@ use crate::change::{CellError, Cut, Image, RowSink};
 
 /// Bits of `_row` that count a chunk's rows; those above are the chunk's number.
 const ROW_BITS: u32 = 40;
+/// Days of a mirror that is cut by days whose files are written at a time.
+const PIECES_AT_ONCE: usize = 8;
 
 /// See the module.
 pub(crate) struct ParquetChunk {
@@ -75,20 +80,34 @@ impl ParquetChunk {
             return Ok(());
         }
         let batch = self.rows.rows.take()?;
-        let path = format!("{}-{:04}{}/{FILE_NAME}", self.directory, self.parts.len(), self.day);
-        let batch = match self.spec.kind {
-            TableKind::Changelog => batch,
+        let pieces = match self.spec.kind {
+            TableKind::Changelog => vec![(None, batch)],
             TableKind::Mirror => {
                 let shape = self.shape.clone();
-                blocking(move || keys::sorted_by_key(&shape, &batch)).await?
+                blocking(move || cut_by_day(&shape, keys::sorted_by_key(&shape, &batch)?)).await?
             }
         };
+        for pieces in pieces.chunks(PIECES_AT_ONCE) {
+            let first = self.parts.len();
+            let write = |(number, (day, rows)): (usize, &(Option<DayKey>, RecordBatch))| self.write(number, *day, rows.clone());
+            let parts = try_join_all((first..).zip(pieces).map(write)).await?;
+            self.parts.extend(parts);
+        }
+        Ok(())
+    }
+
+    /// Makes one file.
+    async fn write(&self, number: usize, day: Option<DayKey>, rows: RecordBatch) -> Result<ChunkPart> {
+        let day = match day {
+            Some(day) => format!("/{}", day.directory(&self.shape)?),
+            None => self.day.clone(),
+        };
+        let path = format!("{}-{number:04}{day}/{FILE_NAME}", self.directory);
         let folder = table_folder(&self.spec.name);
         let mut file = FileUpload::new(&self.store.objects(), &folder, path, &self.shape, &self.settings)?;
-        file.write(batch).await?;
+        file.write(rows).await?;
         let entry = file.finish().await?;
-        self.parts.push(ChunkPart { path: entry.path, rows: entry.rows, bytes: entry.bytes, keys: entry.keys });
-        Ok(())
+        Ok(ChunkPart { path: entry.path, rows: entry.rows, bytes: entry.bytes, keys: entry.keys })
     }
 }
 

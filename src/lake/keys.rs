@@ -4,11 +4,13 @@
 //! turned, text and bytes escaped and ended so that no key is a prefix of another. The encoding is one to one: two rows have the same
 //! stored key exactly when their key columns hold the same lake values. A key whose first column is an integer keeps that order, so
 //! that rows that are inserted last lie last; any other key is preceded by a hash of these bytes, which spreads rows evenly over
-//! segments however the keys look. Hash and encoding stand in the footers of files: they never change (a test has golden bytes).
+//! segments however the keys look. Before all that comes the day, in a mirror that is cut by days (`by_day`). Hash and encoding stand in the
+//! footers of files: they never change (a test has golden bytes).
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{self as types, DataType, TimeUnit};
 
+use super::by_day::days_of;
 use super::columns::{Shape, key_text};
 use super::{Error, Result};
 
@@ -86,8 +88,12 @@ pub fn stored_keys(shape: &Shape, batch: &RecordBatch) -> Result<StoredKeys> {
     if columns.iter().any(|column| column.null_count() > 0) {
         return Err(shape.value_error("a key's column is NULL".to_owned(), "give the table a key whose columns are NOT NULL"));
     }
+    let days = days_of(shape, batch)?;
     let mut keys = StoredKeys { bytes: Vec::with_capacity(batch.num_rows() * 16), ends: Vec::with_capacity(batch.num_rows()) };
     for row in 0..batch.num_rows() {
+        if let Some(day) = days.as_ref().and_then(|days| days.get(row)) {
+            keys.bytes.extend_from_slice(&day.bytes());
+        }
         let start = keys.bytes.len();
         if !shape.integer_leading() {
             keys.bytes.extend_from_slice(&[0; 8]);

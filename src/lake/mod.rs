@@ -16,6 +16,7 @@ use crate::change::{
 use crate::trial;
 
 pub mod batch;
+mod by_day;
 mod chunk;
 pub mod columns;
 #[cfg(test)]
@@ -166,6 +167,8 @@ pub struct TableSpec {
     pub schema: Arc<TableSchema>,
     /// How it is cut.
     pub layout: Layout,
+    /// The column by whose day a mirror is cut besides; none for a changelog.
+    pub partition_by: Option<String>,
     /// How instants lie in all its files.
     pub timestamp_encoding: TimestampEncoding,
     /// What a DATETIME becomes in all its files, and of which zone its days are. None where that is not known: nothing can be written then.

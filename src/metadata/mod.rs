@@ -142,6 +142,9 @@ pub struct TableState {
     /// The mirror is one segment, whatever its size (`layout: single`).
     #[serde(default)]
     pub layout_single: bool,
+    /// The column by whose day the mirror is cut (`partition_by`).
+    #[serde(default)]
+    pub partition_by: Option<String>,
     /// Instants in its files are INT96 (`timestamp_encoding: int96`).
     #[serde(default)]
     pub timestamps_int96: bool,

@@ -17,6 +17,7 @@ pub fn targets(state: &TableState) -> Vec<TableSpec> {
         kind,
         generation: state.generation,
         schema: Arc::clone(&state.schema),
+        partition_by: state.partition_by.clone().filter(|_| kind == TableKind::Mirror),
         layout: if state.layout_single { Layout::Single } else { Layout::Segments },
         timestamp_encoding: match state.timestamps_int96 {
             true => TimestampEncoding::Int96,

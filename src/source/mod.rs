@@ -187,6 +187,8 @@ pub struct TableOptions {
     pub accept_cascades: bool,
     /// The table may be without a key (`mode: changelog`).
     pub keyless_allowed: bool,
+    /// `partition_by`: the column by whose day its mirror is cut.
+    pub partition_by: Option<String>,
 }
 
 /// A place sampled from a server, not yet bound to an epoch.

@@ -57,6 +57,8 @@ pub enum Mistake {
     KeyUpdateRepeated,
     /// A restarted tailer appends neither half of a primary-key update of which the topic holds the first.
     KeyUpdateLeftOut,
+    /// A mirror's row that moves to another key, or another day, stays where it was, too.
+    MovedRowStays,
     /// All that the topic holds when the tailer opens it counts as published.
     TailAsPublished,
     /// A writer reads the topic's ends first and `published` later.
@@ -95,7 +97,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// Every mistake there is.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::LoadBeforeVisible,
         Self::XaPreparedBeforeSince,
         Self::ChunkBoundsInNeither,
@@ -110,6 +112,7 @@ impl Mistake {
         Self::ReplayNotRecognised,
         Self::KeyUpdateRepeated,
         Self::KeyUpdateLeftOut,
+        Self::MovedRowStays,
         Self::TailAsPublished,
         Self::EndsBeforePublished,
         Self::HalfTransaction,

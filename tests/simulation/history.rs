@@ -9,6 +9,8 @@ use binlake::change::{Cut, TableName, Value};
 pub(crate) enum Cell {
     Null,
     Number(i64),
+    /// A DATE: days since 1970-01-01.
+    Day(i32),
     Text(String),
 }
 
@@ -22,6 +24,7 @@ impl Cell {
         match self {
             Self::Null => Value::Null,
             Self::Number(number) => Value::Signed(*number),
+            Self::Day(days) => Value::Date(*days),
             Self::Text(text) => Value::Text(text.clone()),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int32Array, Int64Array};
+use arrow::array::{Array, AsArray, Date32Array, Int32Array, Int64Array};
 use binlake::lake::CommitPoint;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -248,6 +248,9 @@ fn cell(array: &dyn Array, row: usize) -> Cell {
     }
     if let Some(numbers) = array.as_any().downcast_ref::<Int32Array>() {
         return Cell::Number(numbers.value(row).into());
+    }
+    if let Some(days) = array.as_any().downcast_ref::<Date32Array>() {
+        return Cell::Day(days.value(row));
     }
     Cell::Text(array.as_string::<i32>().value(row).to_owned())
 }

@@ -38,6 +38,8 @@ struct State {
 
 /// The tables that the server has from the beginning.
 pub(crate) const FIRST: &[&str] = &["numbered", "named", "journal"];
+/// One whose second column is a DATE, by which its mirror may be cut.
+pub(crate) const BY_DAY: &str = "named";
 /// One that is created on the way.
 pub(crate) const LATER: &str = "later";
 
@@ -50,11 +52,11 @@ impl Load {
     pub(crate) fn create(&self, stage: &Stage, name: &str) {
         let integer = ColumnType::Integer { bits: 64, unsigned: false };
         let text = ColumnType::Text { charset: Charset("utf8mb4".to_owned()) };
-        let key = if name == "named" { text } else { integer.clone() };
+        let (key, value) = if name == BY_DAY { (text, ColumnType::Date) } else { (integer.clone(), integer) };
         let table = TableName::new("shop", name);
         let mut scene = stage.scene();
         let before = self.server.flushed_end();
-        self.server.create_table(&table, &[("id", key), ("n", integer)], &["id"]);
+        self.server.create_table(&table, &[("id", key), ("n", value)], &["id"]);
         let after = self.server.flushed_end();
         if (before.file, before.offset) != (after.file, after.offset) {
             scene.oracle.pushed(start(&before, &after), self.server.clock_us(), Vec::new());
@@ -279,8 +281,14 @@ impl State {
     fn op(&mut self, scene: &mut Scene, table: &TableName, chosen: Option<Row>) -> (Op, Vec<Change>) {
         self.next += 1;
         let number = if scene.chance(0.7) { self.next } else { -self.next };
-        let fresh = if table.table == "named" { Cell::Text(format!("k{number}")) } else { Cell::Number(number) };
-        let n = if scene.chance(0.1) { Cell::Null } else { Cell::Number(scene.dice.random_range(0..1_000_000)) };
+        let by_day = table.table == BY_DAY;
+        let fresh = if by_day { Cell::Text(format!("k{number}")) } else { Cell::Number(number) };
+        let n = match (scene.chance(0.1), by_day) {
+            (true, _) => Cell::Null,
+            (false, true) if scene.chance(0.6) => Cell::Day(scene.dice.random_range(0..4)),
+            (false, true) => Cell::Day(scene.dice.random_range(0..1_000_000)),
+            (false, false) => Cell::Number(scene.dice.random_range(0..1_000_000)),
+        };
         let values = |row: &Row| row.iter().map(Cell::value).collect::<Vec<_>>();
         let kind = scene.between(0, 100);
         let table = table.clone();

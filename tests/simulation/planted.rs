@@ -31,7 +31,7 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         Mistake::EpochChangeAsHigh => &[MirrorDiffers, SnapshotDiffers, UnexpectedPark, NotCaughtUp],
         // Of a changelog the change itself is missing.
         Mistake::XaPreparedBeforeSince => &[MirrorDiffers, SnapshotDiffers, ChangelogGap, UnexpectedPark],
-        Mistake::OlderOverNewer => &[MirrorDiffers, UnexpectedPark],
+        Mistake::OlderOverNewer | Mistake::MovedRowStays => &[MirrorDiffers, UnexpectedPark],
         // Too little is waited for, and after a fail-over what was received comes once more.
         Mistake::TwoSamplesAsOne => &[MirrorDiffers, SnapshotDiffers, ChangelogDuplicate, UnexpectedPark],
         Mistake::SkipWhatTheRowHas => &[MirrorDiffers, ChangelogGap, SnapshotDiffers, UnexpectedPark],
@@ -45,7 +45,7 @@ fn breaks(mistake: Mistake) -> &'static [Invariant] {
         Mistake::HalfTransaction => &[MirrorDiffers, ChangelogGap, ChangelogDuplicate, SnapshotDiffers],
         Mistake::OffsetsApartFromData => &[MirrorDiffers, ChangelogDuplicate, UnexpectedPark],
         Mistake::CleanupOneEarly => &[ReaderLostFile],
-        Mistake::TimedOutFilesDeleted => &[ReaderLostFile, FileDamaged],
+        Mistake::TimedOutFilesDeleted => &[ReaderLostFile, FileDamaged, UnexpectedPark],
         // It also lets the change log forget what its successor has not taken.
         Mistake::SuspendedWriterGoesOn => &[SuspendedWriterActs, ReaderLostFile, UnexpectedPark],
         Mistake::FsyncLeftOut => &[FileDamaged, WentBack, UnexpectedPark, UnexpectedStop],

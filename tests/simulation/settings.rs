@@ -9,6 +9,7 @@ use binlake::lake::{self, Check, Retention};
 use binlake::pipeline::{TableOptions, load, tail, write};
 use tokio::sync::Semaphore;
 
+use crate::load::BY_DAY;
 use crate::stage::Scene;
 
 /// A change log that is never full.
@@ -105,7 +106,7 @@ pub(crate) fn coordinator(until_caught_up: bool) -> coordinator::Settings {
 }
 
 /// A table as the list names it.
-pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
+pub(crate) fn wanted(name: &str, (single, by_day): (bool, bool), topics: &str) -> WantedTable {
     let mode = match name {
         "numbered" => "both",
         "journal" => "changelog",
@@ -120,6 +121,7 @@ pub(crate) fn wanted(name: &str, single: bool, topics: &str) -> WantedTable {
         daily: mode != "changelog",
         form: Form {
             timestamps_int96: false,
+            partition_by: (by_day && name == BY_DAY).then(|| "n".to_owned()),
             datetimes: Datetimes { encoding: DatetimeEncoding::Instant, zone: "UTC".to_owned() },
         },
         named: true,

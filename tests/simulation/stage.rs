@@ -145,10 +145,10 @@ impl Scene {
             (_, 0..=29) => Fate::Refused,
             (false, _) => Fate::Slow(self.between(1, 300)),
             (true, 30..=57) => Fate::AnswerLost,
+            (true, 76..) if step.late => Fate::Late(self.between(1, 70_000)),
             (true, 58..=67) => Fate::KilledBefore,
             (true, 68..=77) => Fate::KilledBehind,
             (true, 78..=83) => Fate::Hangs,
-            (true, _) if step.late => Fate::Late(self.between(1, 70_000)),
             (true, _) => Fate::Slow(self.between(1, 2_000)),
         };
         self.coverage.count(match fate {

@@ -47,7 +47,8 @@ pub(crate) struct World {
     metastore: Option<MemoryMetastore>,
     /// Whether it compares before it swaps; 3.1 does not.
     compares: bool,
-    single: bool,
+    /// Whether mirrors have one file, and whether one is cut by days.
+    layout: (bool, bool),
     /// The chance in each round that a daemon wakes which hangs.
     wakes: f64,
     /// Whether the change log takes half of a batch.
@@ -88,6 +89,7 @@ impl World {
         server.set_tick(86_400_000_000 / a_day);
         let shore = Arc::new(Shore::new(scene.chance(0.5)));
         let single = scene.chance(0.1);
+        let layout = (single, !single && scene.chance(0.5));
         // Some sleep until what they were at has long expired.
         let wakes = if scene.chance(0.4) { 0.04 } else { 0.15 };
         let halves = scene.chance(0.9);
@@ -118,7 +120,7 @@ impl World {
             shore,
             metastore,
             compares,
-            single,
+            layout,
             wakes,
             daemons: Vec::new(),
             lives: 0,
@@ -150,7 +152,7 @@ impl World {
             self.stage.scene().coverage.count("topics by other names");
         }
         let topics = if elsewhere { "other" } else { "sim" };
-        let wanted: Vec<_> = tables.iter().map(|name| settings::wanted(name, self.single, topics)).collect();
+        let wanted: Vec<_> = tables.iter().map(|name| settings::wanted(name, self.layout, topics)).collect();
         let resolver: Resolver = Arc::new(move |_| Ok(wanted.clone()));
         let source = MemorySource::new(&self.load.server, "sim").with_chunk_rows(self.limits.chunk_rows);
         let store = Arc::new(LifeStore { life: life.clone(), shore: Arc::clone(&self.shore) });
@@ -238,6 +240,8 @@ impl World {
             && let Some(index) = self.daemons.iter().position(|daemon| daemon.life.number == number)
         {
             match ending {
+                // Sometimes it is the machine, and so at any step.
+                Ending::Killed if self.stage.scene().chance(0.25) => self.crash().await,
                 Ending::Killed => self.kill(index).await,
                 Ending::Hung => self.daemons[index].hung = true,
             }

@@ -46,7 +46,11 @@ pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Optio
     let layout = word(reader, layout_node, standard.layout);
     let cascades: Option<Cascades> = word(reader, fields.take("cascades"), standard.cascades);
     let exclude_columns = columns(reader, fields.take("columns"));
-    reader.not_built(fields, "partition_by", "partitioned mirrors are", "remove it");
+    let partition_node = fields.take("partition_by");
+    let partition_by = match partition_node {
+        Some(node) => day_column(reader, node).map(Some),
+        None => Some(None),
+    };
     let daily_node = fields.take("daily");
     let daily = match daily_node {
         Some(node) => reader.flag(node),
@@ -54,6 +58,7 @@ pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Optio
     };
     reader.not_built(fields, "into", "another name in the lake is", "remove it; `lake.database` names the database");
     let (mode, layout, daily, key, exclude_columns) = (mode?, layout?, daily?, key?, exclude_columns?);
+    let partition_by = partition_by?;
     if let Some(node) = daily_node
         && (mode, daily, node.place.path.starts_with("defaults.")) == (Mode::Changelog, true, false)
     {
@@ -64,11 +69,46 @@ pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Optio
     {
         reader.error(&node.place, "`mode: changelog` makes no mirror to lay out", "remove `layout`, or use mirror or both");
     }
+    if let (Some(node), Some(column)) = (partition_node, &partition_by) {
+        check_partition(reader, node, column, (mode, layout, &exclude_columns));
+    }
     if let Some(column) = key.iter().find(|column| exclude_columns.iter().any(|other| other.eq_ignore_ascii_case(column))) {
         let message = format!("column {column:?} is in `columns.exclude` too");
         reader.error(&fields.place_of("key"), message, "a key needs all of its columns");
     }
-    Some(TableOptions { mode, key, layout, daily, cascades: cascades?, exclude_columns })
+    Some(TableOptions { mode, key, layout, partition_by, daily, cascades: cascades?, exclude_columns })
+}
+
+/// `partition_by: {dt: created_at}`.
+fn day_column(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let mut fields = reader.fields(node)?;
+    let column = match fields.take("dt") {
+        Some(node) => reader.text(node),
+        None => {
+            reader.error(
+                &fields.place_of("dt"),
+                "it is missing",
+                "write `partition_by: {dt: created_at}`: the partition column is dt",
+            );
+            None
+        }
+    };
+    reader.finish(fields);
+    column
+}
+
+fn check_partition(reader: &mut Reader<'_>, node: &Node, column: &str, (mode, layout, excluded): (Mode, Layout, &[String])) {
+    if mode == Mode::Changelog && !node.place.path.starts_with("defaults.") {
+        let remedy = "remove `partition_by` (a changelog is partitioned by the day of the change), or use mirror or both";
+        reader.error(&node.place, "`mode: changelog` makes no mirror to partition", remedy);
+    }
+    if layout == Layout::Single && mode != Mode::Changelog {
+        reader.error(&node.place, "`layout: single` has one file, and each day has its own", "remove one of the two");
+    }
+    if excluded.iter().any(|other| other.eq_ignore_ascii_case(column)) {
+        let message = format!("column {column:?} is in `columns.exclude` too");
+        reader.error(&node.place, message, "days are those of a column that is kept");
+    }
 }
 
 fn columns(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<Vec<String>> {

@@ -7,6 +7,7 @@ use crate::change::{ChangePosition, Operation};
 use crate::lake::Result;
 use crate::lake::columns::Shape;
 use crate::lake::keys::stored_keys;
+use crate::trial::{Mistake, planted};
 
 /// A change as it came: which rows of the builders are its images.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +42,11 @@ impl RawChanges {
             let change = Change { key: 0, expect, position: raw.position, before: at(raw.before), after: at(raw.after) };
             let keys = (raw.before.map(|row| before_keys.get(row as usize)), raw.after.map(|row| after_keys.get(row as usize)));
             match keys {
-                // An update that moves its row to another key is a delete here and a create there.
+                // An update that moves its row to another key, or another day, is a delete here and a create there.
                 (Some(old), Some(new)) if old != new => {
-                    frame.push(old, Change { after: None, ..change });
+                    if !planted(Mistake::MovedRowStays) {
+                        frame.push(old, Change { after: None, ..change });
+                    }
                     let expect = if raw.exact { Expect::Absent } else { Expect::Unchecked };
                     frame.push(new, Change { expect, before: None, ..change });
                 }

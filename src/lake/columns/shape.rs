@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use jiff::tz::TimeZone;
 
 use crate::change::{Column, ColumnType, DatetimeEncoding, Generated};
+use crate::lake::by_day::{DayKey, has_days};
 use crate::lake::{Error, Result, Settings, TableKind, TableSpec, TimestampEncoding};
 
 /// The columns that stand before the table's own in a changelog table.
@@ -19,7 +20,7 @@ const CHANGE_COLUMNS: [(&str, DataType); 6] = [
     ("_row", DataType::Int64),
 ];
 
-/// The partition column of changelog tables: a directory, so no column of the file may have its name.
+/// The partition column of changelog tables, and of mirrors that are cut by days: a directory, so no column of the file may have its name.
 const DAY_COLUMN: &str = "dt";
 
 /// How a column's cells become lake values, where the type alone does not say it.
@@ -66,6 +67,7 @@ struct Inner {
     schema_id: String,
     columns: Vec<LakeColumn>,
     key: Vec<usize>,
+    day: Option<usize>,
     compared: Vec<usize>,
     integer_leading: bool,
     zero_dates_park: bool,
@@ -111,7 +113,9 @@ impl Shape {
             .map(|(index, column)| lake_column(column, datetimes.encoding, key.contains(&index)))
             .collect();
         fields.extend(columns.iter().map(|column| Field::new(column.name.to_lowercase(), column.data_type.clone(), true)));
-        let mut seen: HashSet<&str> = if mirror { HashSet::new() } else { HashSet::from([DAY_COLUMN]) };
+        let day = spec.partition_by.as_deref().map(|name| day_column(spec, &columns, name)).transpose();
+        let day = day.map_err(|reason| refuse(reason, "correct `partition_by`, and run `binlake rebuild` for it"))?;
+        let mut seen: HashSet<&str> = if mirror && day.is_none() { HashSet::new() } else { HashSet::from([DAY_COLUMN]) };
         if let Some(twice) = fields.iter().find(|field| !seen.insert(field.name())) {
             let reason = format!("two columns would be named {} in the lake", twice.name());
             return Err(refuse(reason, "leave one out with `columns: {exclude: […]}`, or rename it in MySQL"));
@@ -128,6 +132,7 @@ impl Shape {
             table,
             columns,
             key,
+            day,
             zone,
         })))
     }
@@ -167,6 +172,16 @@ impl Shape {
         &self.0.key
     }
 
+    /// The index of the column by whose day a mirror is cut.
+    pub(crate) fn day(&self) -> Option<usize> {
+        self.0.day
+    }
+
+    /// The day that a stored key says; None where the table is not cut by days.
+    pub(crate) fn day_of(&self, key: &[u8]) -> Option<DayKey> {
+        self.0.day.map(|_| DayKey::of_key(key))
+    }
+
     /// Indexes of the columns that promise 11 compares: all but VIRTUAL ones.
     pub(crate) fn compared(&self) -> &[usize] {
         &self.0.compared
@@ -192,6 +207,17 @@ impl Shape {
 
     pub(crate) fn file_error(&self, path: &str, reason: impl std::fmt::Display) -> Error {
         Error::File { path: format!("{}: {path}", self.0.table), reason: reason.to_string() }
+    }
+}
+
+/// Which column `partition_by` names; else why rows cannot be cut by it.
+fn day_column(spec: &TableSpec, columns: &[LakeColumn], name: &str) -> std::result::Result<usize, String> {
+    let index = columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
+    let index = index.ok_or_else(|| format!("`partition_by` names {name}, and there is no such column"))?;
+    match spec.schema.columns[index].generated {
+        Generated::Virtual => Err(format!("`partition_by` names {name}, which is computed when it is read")),
+        _ if has_days(&columns[index].data_type) => Ok(index),
+        _ => Err(format!("`partition_by` names {name}, which is no DATE, DATETIME or TIMESTAMP with days of its own")),
     }
 }
 

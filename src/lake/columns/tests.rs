@@ -55,6 +55,7 @@ pub(crate) fn spec(kind: TableKind, columns: &[(&str, ColumnType)]) -> TableSpec
         generation: 1,
         schema: Arc::new(schema),
         layout: Layout::Segments,
+        partition_by: None,
         daily: false,
         timestamp_encoding: TimestampEncoding::Int64,
         datetimes: "instant in UTC".parse().ok(),
@@ -265,4 +266,29 @@ fn a_changelog_row_carries_its_change_before_its_cells() {
     assert_eq!(row_text(&batch, 1), "(_op=t, _ts_ms=NULL, _gtid=NULL, _file=b.000001, _pos=4, _row=2, id=NULL)");
     assert_eq!(batch.column(5).as_primitive::<Int64Type>().value(1), 2);
     assert_eq!(builder.memory_bytes(), 0);
+}
+
+#[test]
+fn a_mirror_is_cut_by_the_day_of_a_column_that_has_one() {
+    let cut = |by: &str, datetimes: &str| {
+        let spec = spec(TableKind::Mirror, &every_type());
+        Shape::new(&TableSpec { partition_by: Some(by.to_owned()), datetimes: datetimes.parse().ok(), ..spec }, &settings())
+    };
+    for name in ["date", "DateTime", "timestamp"] {
+        assert!(cut(name, "instant in UTC").unwrap().day().is_some(), "{name}");
+    }
+    assert!(cut("date", "string in UTC").is_ok());
+    for (name, datetimes, reason) in [
+        ("gone", "instant in UTC", "there is no such column"),
+        ("i64", "instant in UTC", "no DATE, DATETIME or TIMESTAMP"),
+        ("datetime", "string in UTC", "with days of its own"),
+    ] {
+        let error = cut(name, datetimes).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(reason), "{error}");
+    }
+    let mut columns = every_type();
+    columns.push(("DT", ColumnType::Year));
+    assert!(Shape::new(&spec(TableKind::Mirror, &columns), &settings()).is_ok());
+    let by_day = TableSpec { partition_by: Some("date".to_owned()), ..spec(TableKind::Mirror, &columns) };
+    assert!(Shape::new(&by_day, &settings()).unwrap_err().to_string().contains("two columns would be named dt"));
 }

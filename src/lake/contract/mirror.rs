@@ -9,8 +9,10 @@ fn texts(rows: &BTreeMap<i64, String>) -> Vec<(i64, String)> {
 
 #[tokio::test]
 async fn snapshot_and_changes_make_the_table() {
-    for house in houses() {
-        let spec = house.spec(TableKind::Mirror, 1);
+    for (house, partition_by) in
+        houses().into_iter().map(|house| (house, None)).chain(houses().into_iter().map(|house| (house, Some("born"))))
+    {
+        let spec = TableSpec { partition_by: partition_by.map(str::to_owned), ..house.spec(TableKind::Mirror, 1) };
         let chunks = vec![
             house.chunk(&spec, 0, "a", &[(2, "bob"), (1, "ann"), (3, "cy")]).await,
             house.chunk(&spec, 1, "a", &[(5, "eve"), (4, "dan")]).await,
@@ -38,6 +40,11 @@ async fn snapshot_and_changes_make_the_table() {
         let expected = [(1, "anna"), (3, "cy"), (4, "dan"), (5, "eve"), (6, "faye")];
         assert_eq!(house.rows(1).await, expected.map(|(id, name)| (id, name.to_owned())));
         assert_eq!(house.lake.published(&name()).await.unwrap().unwrap().rows, 5);
+        if partition_by.is_some() {
+            let files = house.lake.files(&name()).await.unwrap();
+            let lie_in = |day: &str| files.iter().filter(|file| file.contains(&format!("/dt={day}/"))).count();
+            assert_eq!((lie_in("2024-10-04"), lie_in("__HIVE_DEFAULT_PARTITION__"), files.len()), (1, 1, 2), "{files:?}");
+        }
         assert!(writer.maintain(&[]).await.unwrap().files_deleted >= 1);
         let dead = crate::lake::log::table_object(&name(), &dead.files[0].path);
         assert_eq!(house.lake.store().size(&dead).await.unwrap(), None);

@@ -106,15 +106,22 @@ fn kinds() -> [(TableKind, Layout); 3] {
     [(TableKind::Mirror, Layout::Single), (TableKind::Mirror, Layout::Segments), (TableKind::Changelog, Layout::Segments)]
 }
 
+/// The kinds, and a mirror that is cut by days.
+fn kinds_and_days() -> impl Iterator<Item = (TableKind, Layout, Option<String>)> {
+    let by_day = (TableKind::Mirror, Layout::Segments, Some("born".to_owned()));
+    kinds().into_iter().map(|(kind, layout)| (kind, layout, None)).chain([by_day])
+}
+
 fn value<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
     table.parameters.get(key).map(String::as_str)
 }
 
 #[tokio::test]
 async fn whatever_is_committed_is_shown_and_nothing_else_ever_is() {
-    for (kind, layout) in kinds() {
+    for (kind, layout, partition_by) in kinds_and_days() {
         for metastore in [MemoryMetastore::new(), MemoryMetastore::careless()] {
             let mut scene = Scene::new(kind, layout, metastore);
+            scene.spec.partition_by.clone_from(&partition_by);
             let mut writer = scene.begin(300).await;
             scene.publish().await.unwrap();
             for transaction in 0..60 {

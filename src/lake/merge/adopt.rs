@@ -6,6 +6,7 @@ use super::output::Limits;
 use super::rewrite::{Rewrite, key_of};
 use super::{MergeContext, Merged, Segment};
 use crate::lake::batch::{Change, Checker, Expect, Fold, Frame, MirrorBatch, RowAt, gather};
+use crate::lake::columns::Shape;
 use crate::lake::datafile::{Decoded, FileEntry, StoredFile, blocking};
 use crate::lake::keys::StoredKeys;
 use crate::lake::{ChunkPart, Layout, Result};
@@ -38,7 +39,8 @@ pub async fn adopt(context: &mut MergeContext<'_>, chunks: &[ChunkPart]) -> Resu
     let mut rewrite = Rewrite::new(context, batch.into_changes()?).await?;
     let limits = Limits::sealing(context);
     let mut kept: Vec<FileEntry> = Vec::new();
-    let stays = |index: usize| stays_as_it_is(context.layout, context.settings.file_bytes, &clusters, index);
+    let shape = context.shape.clone();
+    let stays = |index: usize| stays_as_it_is(&shape, context.layout, context.settings.file_bytes, &clusters, index);
     let plan: Vec<bool> = (0..clusters.len()).map(stays).collect();
     for (cluster, stays) in clusters.iter().zip(plan) {
         let Some(first) = cluster.iter().min_by(|left, right| left.low.cmp(&right.low)) else { continue };
@@ -73,7 +75,7 @@ pub async fn adopt(context: &mut MergeContext<'_>, chunks: &[ChunkPart]) -> Resu
         deleted: 0,
         bytes_written,
         zero_dates: BTreeMap::new(),
-        segments: output.into_segments(),
+        segments: output.into_segments(&context.shape),
     })
 }
 
@@ -111,8 +113,11 @@ fn clusters(mut parts: Vec<Part>) -> Vec<Vec<Part>> {
 }
 
 /// A file that overlaps no other becomes a segment as it is when it is large, or has no small neighbour to go together with.
-fn stays_as_it_is(layout: Layout, file_bytes: u64, clusters: &[Vec<Part>], index: usize) -> bool {
-    let small = |index: usize| match clusters.get(index).map(Vec::as_slice) {
+fn stays_as_it_is(shape: &Shape, layout: Layout, file_bytes: u64, clusters: &[Vec<Part>], index: usize) -> bool {
+    let day = |index: usize| clusters.get(index).and_then(|cluster| cluster.first()).and_then(|part| shape.day_of(&part.low));
+    let small = |other: usize| match clusters.get(other).map(Vec::as_slice) {
+        // Rows of two days never go together.
+        Some(_) if day(other) != day(index) => false,
         Some([only]) => only.entry.bytes < file_bytes / 2,
         // What is merged ends in a file that may take more.
         Some(_) => true,
@@ -188,7 +193,7 @@ async fn merge_runs(
         let Some(rows) = rows else { return Ok(()) };
         let mut group = rewrite
             .in_thread(move |rewriter| {
-                rewriter.push(rows);
+                rewriter.push(rows)?;
                 rewriter.full()
             })
             .await?;

@@ -3,7 +3,8 @@
 //! The segments of a table cut the whole key space; a change belongs to exactly one of them. Segments without changes stay as they are;
 //! the others are written anew, one stream of row groups after the other, and nothing that a commit names is ever changed: until the new
 //! files are committed, readers and recovery see the old ones. A segment that outgrows `file_bytes` splits, one that shrank goes
-//! together with a neighbour, and the last one of a table in insertion order is filled and sealed.
+//! together with a neighbour, and the last one of a table in insertion order is filled and sealed. In a mirror that is cut by days
+//! (`by_day`) no file has rows of two: a day ends a row group, a file and its segment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::batch::MirrorBatch;
+use super::by_day::DayKey;
 use super::columns::Shape;
 use super::datafile::FileEntry;
+use super::keys::{from_hex, to_hex};
 use super::{Layout, Result, Settings};
 
 mod adopt;
@@ -37,7 +40,7 @@ pub struct Segment {
     pub lower: String,
     /// The lowest stored key that no longer does; None for the last segment.
     pub upper: Option<String>,
-    /// Its rows; None where there are none, which only a table's single segment may have.
+    /// Its rows, of one day in a mirror that is cut by days; None where there are none, which only a table's single segment may have.
     pub file: Option<FileEntry>,
 }
 
@@ -45,6 +48,12 @@ impl Segment {
     /// The segments of an empty table.
     pub fn empty_table() -> Vec<Self> {
         vec![Self { lower: String::new(), upper: None, file: None }]
+    }
+
+    /// The day of its rows; None without rows, and where the table is not cut by days.
+    fn day(&self, shape: &Shape) -> Option<DayKey> {
+        let (low, _) = self.file.as_ref()?.keys.as_ref()?;
+        shape.day_of(&from_hex(low)?)
     }
 }
 
@@ -60,8 +69,8 @@ pub struct MergeContext<'a> {
     pub settings: &'a Settings,
     /// Whether segments split.
     pub layout: Layout,
-    /// Names the next data file, relative to the table's folder; never the same twice.
-    pub next_path: &'a mut (dyn FnMut() -> String + Send + Sync),
+    /// Names the next data file, relative to the table's folder, in the directory of its day; never the same twice.
+    pub next_path: &'a mut (dyn FnMut(Option<&str>) -> String + Send + Sync),
 }
 
 /// What a merge made. Files are written and durable as far as the store is, and belong to nothing until a commit names them.
@@ -100,15 +109,18 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
     } else {
         segments
     };
+    let segments = &with_gaps(&context.shape, segments);
+    let growing = segments.iter().rposition(|segment| segment.file.is_some()).unwrap_or(0);
     let mut rewrite = Rewrite::new(context, changes).await?;
     let mut limits = Limits::splitting(context, 0);
     for (index, segment) in segments.iter().enumerate() {
+        let day = segment.day(&context.shape);
         let bytes = segment.file.as_ref().map_or(0, |file| file.bytes);
         let upper = segment.upper.as_deref().map(|hex| key_of(context, hex)).transpose()?;
         if rewrite.touches(upper.as_deref()) {
-            let before = small_together(context, bytes).and_then(|room| rewrite.output.reopen(room));
+            let before = small_together(context, bytes).and_then(|room| rewrite.output.reopen(&context.shape, day, room));
             let before_bytes = before.as_ref().and_then(|segment| segment.file.as_ref()).map_or(0, |file| file.bytes);
-            let tail = context.shape.integer_leading() && index + 1 == segments.len();
+            let tail = context.shape.integer_leading() && index >= growing;
             limits = match tail {
                 true => Limits::sealing(context),
                 false => Limits::splitting(context, rewrite.open_bytes() + before_bytes + bytes),
@@ -117,7 +129,7 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
                 rewrite.segment(context, &before, limits).await?;
             }
             rewrite.segment(context, segment, limits).await?;
-        } else if rewrite.output.is_open() && small_together(context, rewrite.open_bytes()).is_some_and(|room| bytes <= room) {
+        } else if rewrite.continues(day) && small_together(context, rewrite.open_bytes()).is_some_and(|room| bytes <= room) {
             rewrite.segment(context, segment, limits).await?;
         } else {
             rewrite.close(context, limits).await?;
@@ -136,8 +148,32 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
         deleted: rewriter.counts.deleted + cleared_rows,
         bytes_written: output.bytes_written,
         zero_dates,
-        segments: output.into_segments(),
+        segments: output.into_segments(&context.shape),
     })
+}
+
+/// The segments of a mirror that is cut by days, with those between them in which no day has rows: a new day's rows are no reason to write the
+/// files beside it anew.
+fn with_gaps(shape: &Shape, segments: &[Segment]) -> Vec<Segment> {
+    let mut with_gaps: Vec<Segment> = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let Some(day) = segment.day(shape) else {
+            with_gaps.push(segment.clone());
+            continue;
+        };
+        let (begin, end) = (to_hex(&day.bytes()), to_hex(&day.next().bytes()));
+        let mut own = segment.clone();
+        if own.lower < begin {
+            with_gaps.push(Segment { lower: own.lower, upper: Some(begin.clone()), file: None });
+            own.lower = begin;
+        }
+        let upper = own.upper.take();
+        let gap = upper.as_ref().is_none_or(|upper| *upper > end);
+        own.upper = if gap { Some(end.clone()) } else { upper.clone() };
+        with_gaps.push(own);
+        with_gaps.extend(gap.then_some(Segment { lower: end, upper, file: None }));
+    }
+    with_gaps
 }
 
 /// How large a neighbour may be for a segment of `bytes`, which is rewritten, to go together with it: a small one always, for the rewritten

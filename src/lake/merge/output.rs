@@ -1,6 +1,8 @@
 //! Where row groups go: files of bounded size, each the rows of one segment.
 
 use super::{MergeContext, Segment};
+use crate::lake::by_day::DayKey;
+use crate::lake::columns::Shape;
 use crate::lake::datafile::{EncodedRowGroup, FileEntry, FileUpload, StoredRowGroup};
 use crate::lake::keys::to_hex;
 use crate::lake::{Layout, Result};
@@ -40,6 +42,8 @@ struct Group {
     /// The lower bound of the next file; None when it is the file's own first key.
     lower: Option<String>,
     upload: Option<FileUpload>,
+    /// The day of its rows, in a mirror that is cut by days.
+    day: Option<DayKey>,
 }
 
 /// The segments of the outcome, in order.
@@ -65,7 +69,7 @@ impl Output {
     /// Rewritten rows from `lower` on follow, unless they already do.
     pub(super) fn open(&mut self, lower: &str) {
         if self.group.is_none() {
-            self.group = Some(Group { lower: Some(lower.to_owned()), upload: None });
+            self.group = Some(Group { lower: Some(lower.to_owned()), upload: None, day: None });
         }
     }
 
@@ -74,12 +78,12 @@ impl Output {
         self.segments.push(segment);
     }
 
-    /// The last segment, if it is one that was kept and is at most `bytes`, is to be rewritten after all.
-    pub(super) fn reopen(&mut self, bytes: u64) -> Option<Segment> {
+    /// The last segment, if it is one that was kept, of this day, and at most `bytes`, is to be rewritten after all.
+    pub(super) fn reopen(&mut self, shape: &Shape, day: Option<DayKey>, bytes: u64) -> Option<Segment> {
         if self.is_open() {
             return None;
         }
-        self.segments.pop_if(|last| last.file.as_ref().is_none_or(|file| file.bytes <= bytes))
+        self.segments.pop_if(|last| last.day(shape) == day && last.file.as_ref().is_none_or(|file| file.bytes <= bytes))
     }
 
     pub(super) async fn append(&mut self, context: &mut MergeContext<'_>, limits: Limits, group: EncodedRowGroup) -> Result<()> {
@@ -102,15 +106,20 @@ impl Output {
         bytes: u64,
         first_key: &[u8],
     ) -> Result<&mut FileUpload> {
-        if self.open_bytes() > 0 && self.open_bytes().saturating_add(bytes) > limits.most {
+        let day = context.shape.day_of(first_key);
+        let other_day = self.group.as_ref().is_some_and(|group| group.day != day);
+        if self.open_bytes() > 0 && (other_day || self.open_bytes().saturating_add(bytes) > limits.most) {
             self.close_file().await?;
         }
-        let group = self.group.get_or_insert(Group { lower: None, upload: None });
+        let group = self.group.get_or_insert(Group { lower: None, upload: None, day });
+        group.day = day;
         let upload = match group.upload.take() {
             Some(upload) => upload,
             None => {
                 group.lower.get_or_insert_with(|| to_hex(first_key));
-                FileUpload::new(&context.store, &context.table_prefix, (context.next_path)(), &context.shape, context.settings)?
+                let directory = day.map(|day| day.directory(&context.shape)).transpose()?;
+                let path = (context.next_path)(directory.as_deref());
+                FileUpload::new(&context.store, &context.table_prefix, path, &context.shape, context.settings)?
             }
         };
         Ok(group.upload.insert(upload))
@@ -137,9 +146,18 @@ impl Output {
         Ok(())
     }
 
-    /// The segments, over the whole key space: where one has no rows left, the one before it takes its place.
-    pub(super) fn into_segments(mut self) -> Vec<Segment> {
+    /// The segments, over the whole key space: where one has no rows left, the one before it takes its place. The first of a day begins
+    /// where the day does.
+    pub(super) fn into_segments(mut self, shape: &Shape) -> Vec<Segment> {
         self.segments.retain(|segment| segment.file.is_some());
+        let mut before = None;
+        for segment in &mut self.segments {
+            let day = segment.day(shape);
+            if let Some(day) = day.filter(|_| day != before) {
+                segment.lower = to_hex(&day.bytes());
+            }
+            before = day;
+        }
         let lowers: Vec<String> = self.segments.iter().map(|segment| segment.lower.clone()).collect();
         for (index, segment) in self.segments.iter_mut().enumerate() {
             segment.upper = lowers.get(index + 1).cloned();

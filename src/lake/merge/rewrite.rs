@@ -8,6 +8,7 @@ use super::output::{Limits, Output};
 use super::rewriter::Rewriter;
 use super::{MergeContext, Segment};
 use crate::lake::batch::Changes;
+use crate::lake::by_day::DayKey;
 use crate::lake::datafile::{EncodedRowGroup, FileEntry, StoredFile, blocking};
 use crate::lake::keys::from_hex;
 use crate::lake::{Error, Result};
@@ -21,6 +22,8 @@ pub(super) struct Rewrite {
     rewriter: Option<Rewriter>,
     next_key: Option<Vec<u8>>,
     row_group_bytes: u64,
+    /// The day of the segment that was rewritten last.
+    day: Option<DayKey>,
     pub(super) output: Output,
     pub(super) removed: Vec<FileEntry>,
 }
@@ -37,6 +40,7 @@ impl Rewrite {
             rewriter: Some(Rewriter::new(changes, row_group_bytes)),
             next_key: None,
             row_group_bytes: row_group_bytes as u64,
+            day: None,
             output: Output::default(),
             removed: Vec::new(),
         };
@@ -47,6 +51,11 @@ impl Rewrite {
     /// Whether a change below `upper` is left.
     pub(super) fn touches(&self, upper: Option<&[u8]>) -> bool {
         self.next_key.as_deref().is_some_and(|key| upper.is_none_or(|upper| key < upper))
+    }
+
+    /// Whether rows of this day would go into the open file.
+    pub(super) fn continues(&self, day: Option<DayKey>) -> bool {
+        self.output.is_open() && self.day == day
     }
 
     /// About how large the open file would be if it were closed now.
@@ -87,6 +96,12 @@ impl Rewrite {
     /// Rewrites a segment with its changes into the open file, or the files that follow it.
     pub(super) async fn segment(&mut self, context: &mut MergeContext<'_>, segment: &Segment, limits: Limits) -> Result<()> {
         let upper = segment.upper.as_deref().map(|hex| key_of(context, hex)).transpose()?;
+        let day = segment.day(&context.shape);
+        if day != self.day {
+            // What waits is of a day that has ended: no reason to decode what comes.
+            self.flush(context, limits).await?;
+        }
+        self.day = day;
         self.output.open(&segment.lower);
         let Some(entry) = &segment.file else { return self.merge(context, limits, upper).await };
         self.removed.push(entry.clone());

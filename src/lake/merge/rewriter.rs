@@ -1,12 +1,15 @@
 //! The part of a merge that takes the processor: decode, lay changes over rows, encode. It does no I/O on the lake and runs in blocking
 //! threads, one row group at a time.
 
+use std::collections::VecDeque;
+
 use arrow::array::RecordBatch;
 
 use super::overlay::{Base, Counts, overlay};
 use crate::lake::Result;
 use crate::lake::batch::Changes;
-use crate::lake::datafile::{Decoded, EncodedRowGroup, PendingRows, StoredRowGroup, encode_row_group};
+use crate::lake::by_day::{DayKey, cut_by_day};
+use crate::lake::datafile::{Decoded, EncodedRowGroup, PendingRows, StoredRowGroup, encode_row_group, memory_bytes};
 use crate::lake::keys::StoredKeys;
 
 /// Decoded rows that were not merged yet.
@@ -23,6 +26,10 @@ pub(super) struct Rewriter {
     decoded: Option<Decoded>,
     rows: Option<Rows>,
     pending: PendingRows,
+    /// The day of `pending`, in a mirror that is cut by days.
+    day: Option<DayKey>,
+    /// What comes behind it, in pieces of one day each.
+    later: VecDeque<(Option<DayKey>, RecordBatch)>,
     pub(super) counts: Counts,
 }
 
@@ -34,13 +41,15 @@ impl Rewriter {
             decoded: None,
             rows: None,
             pending: PendingRows::default(),
+            day: None,
+            later: VecDeque::new(),
             counts: Counts::default(),
         }
     }
 
     /// What the rows that wait for a row group take in memory.
     pub(super) fn pending_bytes(&self) -> usize {
-        self.pending.bytes()
+        self.pending.bytes() + self.later.iter().map(|(_, rows)| memory_bytes(rows)).sum::<usize>()
     }
 
     /// The key of the next change; None at the end.
@@ -54,13 +63,31 @@ impl Rewriter {
         Ok(())
     }
 
-    /// Rows that no change touches.
-    pub(super) fn push(&mut self, rows: RecordBatch) {
-        self.pending.push(rows);
+    /// Rows that follow those that wait.
+    pub(super) fn push(&mut self, rows: RecordBatch) -> Result<()> {
+        let shape = &self.changes.checker.shape;
+        if shape.day().is_none() {
+            self.pending.push(rows);
+            return Ok(());
+        }
+        self.later.extend(cut_by_day(shape, rows)?);
+        self.take_up();
+        Ok(())
     }
 
-    /// A row group, when there are rows enough for one.
+    /// Lets rows of the day that `pending` has, or of the next one when it has none, go there.
+    fn take_up(&mut self) {
+        while let Some((day, rows)) = self.later.pop_front_if(|(day, _)| self.pending.is_empty() || *day == self.day) {
+            self.day = day;
+            self.pending.push(rows);
+        }
+    }
+
+    /// A row group, when there are rows enough for one, or their day has ended.
     pub(super) fn full(&mut self) -> Result<Option<EncodedRowGroup>> {
+        if !self.later.is_empty() {
+            return self.flush();
+        }
         let full = self.pending.full(self.row_group_bytes);
         full.map(|batches| encode_row_group(&self.changes.checker.shape, &batches)).transpose()
     }
@@ -68,6 +95,7 @@ impl Rewriter {
     /// The next row group of what waits; None when nothing does.
     pub(super) fn flush(&mut self) -> Result<Option<EncodedRowGroup>> {
         let rest = self.pending.rest(self.row_group_bytes);
+        self.take_up();
         rest.map(|batches| encode_row_group(&self.changes.checker.shape, &batches)).transpose()
     }
 
@@ -95,8 +123,8 @@ impl Rewriter {
                 return Ok(false);
             }
             let merged = overlay(&self.changes.checker, None, frame, from..from + wanted, &mut self.counts)?;
-            self.pending.push(merged);
             self.changes.advance(wanted);
+            self.push(merged)?;
             return Ok(true);
         };
         let last = rows.keys.last().unwrap_or_default();
@@ -112,12 +140,12 @@ impl Rewriter {
         };
         let base = Base { batch: &rows.batch, keys: &rows.keys, rows: rows.cursor..end };
         let merged = overlay(&self.changes.checker, Some(base), frame, from..from + taken, &mut self.counts)?;
-        self.pending.push(merged);
         rows.cursor = end;
         if rows.cursor == rows.keys.len() {
             self.rows = None;
         }
         self.changes.advance(taken);
+        self.push(merged)?;
         Ok(true)
     }
 

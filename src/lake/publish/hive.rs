@@ -18,7 +18,7 @@ use crate::lake::{LakeName, Layout, Result, Settings, TableKind, TableSpec};
 
 /// The number that tells directories apart.
 pub(super) const PART: &str = "_part";
-/// The day of a changelog's rows.
+/// The day of a changelog's rows, or of those of a mirror that is cut by days.
 pub(super) const DAY: &str = "dt";
 /// The directory of a table that shows nothing by itself: without anything that engines look at. Hadoop takes a directory whose own name is
 /// hidden for one that is not there, and Spark then fails by its Hive reader.
@@ -115,8 +115,8 @@ impl Wanted {
         let single = spec.kind == TableKind::Mirror && spec.layout == Layout::Single;
         let partitioned_by = match (spec.kind, single) {
             (_, true) => Vec::new(),
-            (TableKind::Mirror, false) => vec![column(PART, "int")],
-            (TableKind::Changelog, false) => vec![column(DAY, "string"), column(PART, "int")],
+            (TableKind::Mirror, false) if spec.partition_by.is_none() => vec![column(PART, "int")],
+            (_, false) => vec![column(DAY, "string"), column(PART, "int")],
         };
         let columns = columns(&Shape::new(spec, settings)?, spec, &partitioned_by)?;
         let files = state.files();
@@ -141,7 +141,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// The group that all partitions of a mirror are in, also while it has none.
+    /// The group that all partitions of a mirror without days are in, also while it has none.
     pub(super) fn only_group(&self) -> Option<&[String]> {
         (self.partitioned_by.len() == 1).then_some(&[])
     }
@@ -269,8 +269,8 @@ fn directory(store: &LakeStore, spec: &TableSpec, file: &FileEntry) -> Result<Di
     let damaged = || refused(&spec.name, format!("{} lies in no directory", file.path), "run `binlake rebuild` for it");
     let (directory, _) = file.path.rsplit_once('/').ok_or_else(damaged)?;
     let group = match spec.kind {
-        TableKind::Mirror => Vec::new(),
-        TableKind::Changelog => vec![days::of_path(&file.path).ok_or_else(damaged)?.to_owned()],
+        TableKind::Mirror if spec.partition_by.is_none() => Vec::new(),
+        _ => vec![days::of_path(&file.path).ok_or_else(damaged)?.to_owned()],
     };
     let location = hive_location(store, &table_object(&spec.name, directory));
     Ok(Directory { group, location, rows: file.rows, bytes: file.bytes })

@@ -37,11 +37,13 @@ impl MirrorWriter {
 
     /// Merges what `work` is given; the context names files of the open commit.
     async fn merged(&self, work: Work<'_>) -> Result<Merged> {
-        let directory = format!("{}/{}", self.ledger.generation_directory(), self.ledger.commit_directory());
         let mut parts = 0;
-        let mut next_path = || {
+        let generation = self.ledger.generation_directory();
+        let commit = self.ledger.commit_directory();
+        let mut next_path = |day: Option<&str>| {
             parts += 1;
-            format!("{directory}-{:04}/{FILE_NAME}", parts - 1)
+            let above = day.map_or(String::new(), |day| format!("{day}/"));
+            format!("{generation}/{above}{commit}-{:04}/{FILE_NAME}", parts - 1)
         };
         let mut context = MergeContext {
             store: self.ledger.store.objects(),

@@ -74,6 +74,7 @@ impl House {
             layout: Layout::Single,
             timestamp_encoding: TimestampEncoding::Int64,
             datetimes: "instant in UTC".parse().ok(),
+            partition_by: None,
             daily: false,
             source: "shop".to_owned(),
         };

@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("format_3.sql"),
     include_str!("format_4.sql"),
     include_str!("format_5.sql"),
+    include_str!("format_6.sql"),
 ];
 
 /// Brings the store to the newest format.

@@ -9,7 +9,7 @@ use crate::change::{TableName, TableSchema};
 use crate::metadata::{CaptureState, TableState};
 
 const COLUMNS: &str =
-    "t.source, t.database, t.name, t.generation, t.mode, t.into_database, t.into_table, t.layout_single, t.timestamps_int96, t.datetimes, t.daily, t.topic,
+    "t.source, t.database, t.name, t.generation, t.mode, t.into_database, t.into_table, t.layout_single, t.timestamps_int96, t.datetimes, t.daily, t.partition_by, t.topic,
   t.phase_document, t.capture, t.since, t.captured_until, t.starts, t.since_checkpoint, t.visible, t.plan, t.planned_all,
   t.listed, s.document AS schema_document
   FROM tables t LEFT JOIN schemas s ON s.source = t.source AND s.database = t.database AND s.name = t.name
@@ -71,6 +71,7 @@ fn from_row(row: &Row<'_>) -> Outcome<TableState> {
         planned_all: row.get("planned_all")?,
         listed: row.get("listed")?,
         daily: row.get("daily")?,
+        partition_by: row.get("partition_by")?,
         table,
     })
 }
@@ -100,15 +101,15 @@ pub(super) fn save(transaction: &Transaction<'_>, state: &TableState) -> Outcome
     let mut statement = transaction.prepare_cached(
         "INSERT INTO tables (source, database, name, generation, mode, into_database, into_table, layout_single, topic, phase_document,
            capture, since, captured_until, starts, since_checkpoint, visible, plan, planned_all, listed, schema_version, timestamps_int96,
-           datetimes, daily)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)
+           datetimes, daily, partition_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)
          ON CONFLICT DO UPDATE SET mode = excluded.mode, into_database = excluded.into_database, into_table = excluded.into_table,
            layout_single = excluded.layout_single, topic = excluded.topic, phase_document = excluded.phase_document,
            capture = excluded.capture, since = excluded.since, captured_until = excluded.captured_until,
            starts = excluded.starts, since_checkpoint = excluded.since_checkpoint, visible = excluded.visible,
            plan = excluded.plan, planned_all = excluded.planned_all, listed = excluded.listed,
            schema_version = excluded.schema_version, timestamps_int96 = excluded.timestamps_int96,
-           datetimes = excluded.datetimes, daily = excluded.daily",
+           datetimes = excluded.datetimes, daily = excluded.daily, partition_by = excluded.partition_by",
     )?;
     statement.execute(rusqlite::params![
         state.source,
@@ -134,6 +135,7 @@ pub(super) fn save(transaction: &Transaction<'_>, state: &TableState) -> Outcome
         state.timestamps_int96,
         state.datetimes.as_ref().map(ToString::to_string),
         state.daily,
+        state.partition_by,
     ])?;
     Ok(())
 }

@@ -145,6 +145,7 @@ pub(super) fn capture(
     problems.extend(unknown_exclusions(facts, options));
     let (columns, physical) = columns(facts, options, &mut problems);
     problems.extend(names(&columns));
+    problems.extend(options.partition_by.iter().filter_map(|name| uncuttable(name, &columns)));
     problems.extend(hidden_columns(facts, traits));
     if traits.leaves_out_generated {
         problems.extend(columns.iter().filter(|column| column.generated != Generated::No).map(unlogged));
@@ -154,6 +155,10 @@ pub(super) fn capture(
     }
     let key = key::choose(facts, &columns, options).map_err(|problem| problems.push(problem));
     match key {
+        Ok((_, KeyKind::Configured)) if options.partition_by.is_some() => {
+            problems.push(unkept_key());
+            Err(problems)
+        }
         Ok((key, key_kind)) if problems.is_empty() => {
             Ok(TableSchema { name: table.clone(), columns, key, key_kind, physical_columns: physical.len(), physical })
         }
@@ -231,6 +236,34 @@ fn unknown_exclusions(facts: &TableFacts, options: &TableOptions) -> Vec<Problem
             remedy: format!("remove {name} from `columns.exclude`"),
         })
         .collect()
+}
+
+/// Why a mirror cannot be cut by the days of a column (`partition_by`).
+fn uncuttable(name: &str, columns: &[Column]) -> Option<Problem> {
+    let problem = |reason: String, remedy: &str| Some(Problem { reason, remedy: remedy.to_owned() });
+    if columns.iter().any(|column| column.name.eq_ignore_ascii_case("dt")) {
+        let reason = "it has a column dt, which is what a mirror with `partition_by` is partitioned by".to_owned();
+        return problem(reason, "leave it out with `columns: {exclude: [dt]}`, or remove `partition_by`");
+    }
+    let Some(column) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)) else {
+        let reason = format!("`partition_by` names {name}, which is no captured column of the table");
+        return problem(reason, "correct `partition_by`");
+    };
+    match (&column.kind, column.generated) {
+        (_, Generated::Virtual) => {
+            problem(format!("`partition_by` names {name}, which is computed when it is read"), "name a column that is stored")
+        }
+        (ColumnType::Date | ColumnType::Datetime { .. } | ColumnType::Timestamp { .. }, _) => None,
+        _ => problem(format!("`partition_by` names {name}, which has no days"), "name a DATE, a DATETIME or a TIMESTAMP"),
+    }
+}
+
+/// Two rows of one key and two days would lie side by side.
+fn unkept_key() -> Problem {
+    Problem {
+        reason: "`partition_by` needs a key that the server keeps unique, and nothing there keeps that of `key:`".to_owned(),
+        remedy: "ALTER TABLE … ADD UNIQUE KEY, or remove `partition_by`".to_owned(),
+    }
 }
 
 /// The captured columns, and all of them with their types.

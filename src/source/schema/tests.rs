@@ -111,6 +111,26 @@ fn excluded_columns_keep_their_place_among_all() {
 }
 
 #[test]
+fn a_mirror_is_cut_by_a_column_that_has_days_and_is_stored() {
+    let mut computed = column("computed", "date", true);
+    computed.generated = Generated::Virtual;
+    let columns = || vec![column("id", "int", false), column("At", "datetime(3)", true), computed.clone()];
+    let options = |name: &str| TableOptions { partition_by: Some(name.to_owned()), ..TableOptions::default() };
+    let facts = table(columns(), vec![unique("PRIMARY", &["id"])]);
+    assert!(judge(&facts, &options("at")).is_ok());
+    for (name, reason) in
+        [("id", "names id, which has no days"), ("gone", "no captured column"), ("computed", "computed when it is read")]
+    {
+        assert!(reasons(&facts, &options(name)).contains(reason), "{}", reasons(&facts, &options(name)));
+    }
+    let with_dt = [columns(), vec![column("DT", "int", true)]].concat();
+    let facts = table(with_dt, vec![unique("PRIMARY", &["id"])]);
+    assert!(reasons(&facts, &options("at")).contains("it has a column dt"));
+    let options = TableOptions { exclude_columns: strings(&["dt"]), ..options("at") };
+    assert!(judge(&facts, &options).is_ok());
+}
+
+#[test]
 fn every_reason_is_named_at_once() {
     let mut latin = column("t", "text", true);
     latin.charset = Some("klingon".to_owned());

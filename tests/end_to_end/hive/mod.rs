@@ -1,5 +1,6 @@
 //! The lake in a Hive Metastore: what Spark and DuckDB read at the places that it names, while all goes well and while it does not.
 
+mod by_day;
 mod copies;
 mod days;
 mod hiveserver;
@@ -93,6 +94,8 @@ async fn main_job(server: &Server, metastore: &MetastoreServer, database: &str) 
     let items = [
         format!("{{table: {database}.ordinary, mode: both}}"),
         format!("{{table: {database}.composite, layout: single}}"),
+        format!("{{table: {database}.days, partition_by: {{dt: day}}}}"),
+        format!("{{table: {database}.uniquely, partition_by: {{dt: at}}, daily: true}}"),
         format!("{{table: {database}.*}}"),
     ];
     let mut scene = Scene::new(server, &items);

@@ -121,6 +121,21 @@ pub(crate) struct LifeStore {
     pub shore: Arc<Shore>,
 }
 
+impl LifeStore {
+    /// A disk may take its time with a commit's record, which everybody sees by then.
+    async fn linger(&self, objects: &[Path]) {
+        let is_record = objects.iter().any(|path| path.as_ref().contains("/log/"));
+        let linger = {
+            let mut scene = self.life.stage.scene();
+            let lingers = is_record && !scene.calm && scene.chance(0.3);
+            lingers.then(|| scene.between(1, 500))
+        };
+        if let Some(ms) = linger {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+    }
+}
+
 fn fault(reason: &'static str) -> object_store::Error {
     object_store::Error::Generic { store: "shore", source: reason.into() }
 }
@@ -258,6 +273,7 @@ impl Settle for LifeStore {
         if self.shore.far {
             return Ok(());
         }
+        self.linger(&objects).await;
         let settle = async {
             let mut unsettled = self.shore.unsettled.lock().unwrap();
             // Directories are synced, from the root down to the objects: whatever else lies in one of them is safe as well.

@@ -14,7 +14,11 @@ mod world;
 use world::{KINDS, Kind, World};
 
 async fn history(kind: Kind, layout: Layout, seed: u64, batches: usize) -> World {
-    let mut world = World::new(kind, layout, seed);
+    history_of(World::new(kind, layout, seed), seed, batches).await
+}
+
+async fn history_of(mut world: World, seed: u64, batches: usize) -> World {
+    let (kind, layout) = (world.kind, world.layout);
     let mut segments_seen = HashSet::new();
     for number in 0..batches {
         let mut batch = world.batch();
@@ -54,6 +58,17 @@ async fn random_histories_leave_exactly_the_rows_of_the_oracle() {
             history(kind, Layout::Segments, seed, 16).await;
         }
         history(kind, Layout::Single, 7, 8).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_histories_of_mirrors_by_day_leave_each_row_in_its_day() {
+    let seeds = std::env::var("BINLAKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(2);
+    for kind in KINDS {
+        for seed in 0..seeds {
+            let world = World::cut_by(Some("AT"), kind, Layout::Segments, seed);
+            history_of(world, seed, 16).await;
+        }
     }
 }
 
@@ -206,6 +221,68 @@ async fn before_the_handoff_the_log_heals_whatever_the_snapshot_read() {
     }
 }
 
+/// Rows that go from day to day, read by the snapshot at any moment of their history: the log, applied from the beginning, leaves the last one.
+#[tokio::test]
+async fn before_the_handoff_the_log_heals_rows_that_moved_to_another_day() {
+    for kind in [Kind::Int, Kind::Text] {
+        let mut world = World::cut_by(Some("at"), kind, Layout::Segments, 13);
+        let (mut read, mut logged) = (Vec::new(), Vec::new());
+        for n in 0..300 {
+            let mut states: Vec<Option<Vec<Value>>> = Vec::new();
+            for _ in 0..=world.random.below(5) {
+                let there = world.random.below(4) > 0;
+                states.push(there.then(|| world.row(n)));
+            }
+            let at = world.random.below(states.len() as u64) as usize;
+            read.extend(states[at].clone());
+            logged.extend(states.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())));
+            world.oracle.extend(states.pop().flatten().map(|row| (n, row)));
+        }
+        let chunk = world.chunk("0", &read).await;
+        world.adopt(&chunk).await;
+        let mut batch = world.batch();
+        for (before, after) in logged.iter().filter(|(before, after)| before.is_some() || after.is_some()) {
+            world.change(&mut batch, false, before.as_deref(), after.as_deref()).await;
+        }
+        for _ in 0..100 {
+            world.random_change(&mut batch, true, 300).await;
+        }
+        world.apply(batch).await.unwrap();
+        world.check().await;
+    }
+}
+
+/// The files of a day are written anew for changes of that day alone, and those of a new day for nothing but themselves.
+#[tokio::test]
+async fn a_day_without_changes_stays_as_it_is() {
+    let mut world = World::cut_by(Some("at"), Kind::Int, Layout::Segments, 5);
+    let day = |number: i64| Value::Datetime(1_700_000_000_000_000 + number * 86_400_000_000);
+    let mut batch = world.batch();
+    for n in 0..400 {
+        let mut row = world.row(n);
+        row[3] = day((n % 5 * 2) as i64);
+        world.change(&mut batch, true, None, Some(&row)).await;
+        world.oracle.insert(n, row);
+    }
+    world.apply(batch).await.unwrap();
+    for (moved, to) in [(None, 11_i64), (None, 3), (None, -2), (Some(7), 4), (Some(9), 8), (Some(12), 20)] {
+        let mut batch = world.batch();
+        let n = moved.unwrap_or(1000 + to.unsigned_abs());
+        let before = world.oracle.get(&n).cloned();
+        let mut row = world.row(n);
+        row[3] = day(to);
+        let days: Vec<String> = before.iter().chain([&row]).map(|row| world.directory(&row[3])).collect();
+        world.change(&mut batch, true, before.as_deref(), Some(&row)).await;
+        world.oracle.insert(n, row);
+        let merged = world.apply(batch).await.unwrap();
+        world.check().await;
+        assert!(!merged.added.is_empty());
+        for file in merged.added.iter().chain(&merged.removed) {
+            assert!(days.iter().any(|day| file.path.contains(day)), "{} for a change in {days:?}", file.path);
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Plant {
     InsertOfPresent,
@@ -287,16 +364,19 @@ async fn planted(kind: Kind, plant: Plant, inside: bool, spilled: bool, check: C
 
 #[tokio::test]
 async fn chunks_are_adopted_whether_they_overlap_or_not() {
-    for (kind, chunk_rows, layout) in [
-        (Kind::Int, 40, Layout::Segments),
-        (Kind::Int, 900, Layout::Segments),
-        (Kind::IntText, 70, Layout::Segments),
-        (Kind::Text, 30, Layout::Segments),
-        (Kind::Binary, 400, Layout::Segments),
-        (Kind::Text, 100, Layout::Single),
-        (Kind::Int, 100, Layout::Single),
+    for (by_day, kind, chunk_rows, layout) in [
+        (None, Kind::Int, 40, Layout::Segments),
+        (None, Kind::Int, 900, Layout::Segments),
+        (None, Kind::IntText, 70, Layout::Segments),
+        (None, Kind::Text, 30, Layout::Segments),
+        (None, Kind::Binary, 400, Layout::Segments),
+        (None, Kind::Text, 100, Layout::Single),
+        (None, Kind::Int, 100, Layout::Single),
+        (Some("at"), Kind::Int, 40, Layout::Segments),
+        (Some("at"), Kind::Int, 900, Layout::Segments),
+        (Some("at"), Kind::Text, 100, Layout::Segments),
     ] {
-        let mut world = World::new(kind, layout, 31);
+        let mut world = World::cut_by(by_day, kind, layout, 31);
         let mut chunks = Vec::new();
         for number in 0..(1800 / chunk_rows) {
             let mut rows = Vec::new();
@@ -305,9 +385,11 @@ async fn chunks_are_adopted_whether_they_overlap_or_not() {
                 rows.push(row.clone());
                 world.oracle.insert(n, row);
             }
-            chunks.push(world.chunk(&number.to_string(), &rows).await);
+            chunks.extend(world.chunk(&number.to_string(), &rows).await);
         }
-        chunks.push(world.chunk("empty", &[]).await);
+        let empty = world.chunk("empty", &[]).await;
+        let empty_files = empty.len();
+        chunks.extend(empty);
         let merged = world.adopt(&chunks).await;
         assert_eq!(merged.inserted, world.oracle.len() as u64);
         world.check().await;
@@ -320,8 +402,7 @@ async fn chunks_are_adopted_whether_they_overlap_or_not() {
         // What no segment names is listed, and nothing else was left in the lake.
         use futures::TryStreamExt as _;
         let listed: Vec<_> = world.store.list(None).try_collect().await.unwrap();
-        let empty = 1;
-        assert_eq!(listed.len(), merged.added.len() + merged.removed.len() + empty);
+        assert_eq!(listed.len(), merged.added.len() + merged.removed.len() + empty_files);
         for _ in 0..3 {
             let mut batch = world.batch();
             for _ in 0..150 {
@@ -349,7 +430,7 @@ async fn a_key_in_two_chunks_is_one_row_that_of_the_later_chunk() {
     for (n, row) in (0..100).zip(&first).chain((50..150).zip(&second)) {
         world.oracle.insert(n, row.clone());
     }
-    let chunks = [world.chunk("a", &first).await, world.chunk("b", &second).await];
+    let chunks = [world.chunk("a", &first).await, world.chunk("b", &second).await].concat();
     world.adopt(&chunks).await;
     world.check().await;
 }

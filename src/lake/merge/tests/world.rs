@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
+use arrow::datatypes::TimestampMicrosecondType;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use object_store::memory::InMemory;
 
 use super::super::*;
@@ -13,6 +16,7 @@ use crate::change::{
     BinlogPosition, ChangePosition, Charset, Column, ColumnType, Generated, Image, KeyKind, LogOffset, Operation, RecordHead,
     RowSink, SystemClock, TableName, TableSchema, Term, Value,
 };
+use crate::lake::by_day::cut_by_day;
 use crate::lake::columns::RowsBuilder;
 use crate::lake::datafile::{FileUpload, StoredFile};
 use crate::lake::keys::{sorted_by_key, stored_keys};
@@ -110,6 +114,7 @@ pub(super) fn spec(kind: Kind, layout: Layout) -> TableSpec {
         generation: 1,
         schema: Arc::new(schema),
         layout,
+        partition_by: None,
         daily: false,
         timestamp_encoding: TimestampEncoding::Int64,
         datetimes: "instant in Asia/Shanghai".parse().ok(),
@@ -151,12 +156,25 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(kind: Kind, layout: Layout, seed: u64) -> Self {
+        Self::cut_by(None, kind, layout, seed)
+    }
+
+    /// A mirror that is cut by the day of a column.
+    pub(super) fn cut_by(column: Option<&str>, kind: Kind, layout: Layout, seed: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let settings = settings(scratch.path());
+        let mut settings = settings(scratch.path());
+        if column.is_some() {
+            // A day is a small table, and has segments of its own.
+            (settings.file_bytes, settings.row_group_bytes) = (2 << 10, 1 << 10);
+        }
         let timestamp_encoding = if seed.is_multiple_of(2) { TimestampEncoding::Int64 } else { TimestampEncoding::Int96 };
         Self {
             kind,
-            shape: Shape::new(&TableSpec { timestamp_encoding, ..spec(kind, layout) }, &settings).unwrap(),
+            shape: Shape::new(
+                &TableSpec { timestamp_encoding, partition_by: column.map(str::to_owned), ..spec(kind, layout) },
+                &settings,
+            )
+            .unwrap(),
             settings,
             layout,
             store: Arc::new(InMemory::new()),
@@ -177,7 +195,10 @@ impl World {
         }];
         row.extend(key_values(self.kind, n));
         row.push(Value::Double([0.0, -0.0, f64::NAN, 1.5][self.random.below(4) as usize]));
-        row.push(Value::Datetime(1_700_000_000_000_000 + self.random.below(1 << 40) as i64));
+        row.push(match self.random.below(20) {
+            0 if self.shape.day().is_some() => Value::Null,
+            _ => Value::Datetime(1_700_000_000_000_000 + self.random.below(1 << 40) as i64),
+        });
         row.push(if self.random.below(30) == 0 { Value::ZeroDate } else { Value::Date(self.random.below(20_000) as i32) });
         row
     }
@@ -252,9 +273,9 @@ impl World {
     pub(super) async fn apply(&mut self, batch: MirrorBatch) -> Result<Merged> {
         let segments = self.segments.clone();
         let files = &mut self.files;
-        let mut next_path = move || {
+        let mut next_path = move |day: Option<&str>| {
             *files += 1;
-            format!("g0001/s{files:08}/part-0000.parquet")
+            format!("g0001/{}/s{files:08}/part-0000.parquet", day.unwrap_or("all"))
         };
         let mut context = MergeContext {
             store: Arc::clone(&self.store),
@@ -312,6 +333,7 @@ impl World {
                 assert_eq!((&low, &high), (&first, &last));
                 assert!(segment.lower <= low && segment.upper.as_ref().is_none_or(|upper| high < *upper), "rows within bounds");
                 assert!(entry.rows > 0);
+                self.check_day(entry, &batches);
                 rows.extend(batches);
             }
             lower = segment.upper.clone().unwrap_or_default();
@@ -328,6 +350,7 @@ impl World {
         let bytes: u64 = sizes.iter().sum();
         match self.layout {
             Layout::Single => assert!(sizes.len() <= 1),
+            Layout::Segments if self.shape.day().is_some() => self.check_sizes_by_day(),
             Layout::Segments => {
                 // A footer counts here, and not where files are cut.
                 let most = self.settings.file_bytes * 5 / 4 + (8 << 10);
@@ -415,9 +438,9 @@ impl World {
 
     pub(super) async fn adopt(&mut self, chunks: &[ChunkPart]) -> Merged {
         let files = &mut self.files;
-        let mut next_path = move || {
+        let mut next_path = move |day: Option<&str>| {
             *files += 1;
-            format!("g0001/a{files:08}/part-0000.parquet")
+            format!("g0001/{}/a{files:08}/part-0000.parquet", day.unwrap_or("all"))
         };
         let mut context = MergeContext {
             store: Arc::clone(&self.store),
@@ -432,7 +455,8 @@ impl World {
         merged
     }
 
-    pub(super) async fn chunk(&mut self, name: &str, rows: &[Vec<Value>]) -> ChunkPart {
+    /// The files of a chunk: one, or one for each day.
+    pub(super) async fn chunk(&mut self, name: &str, rows: &[Vec<Value>]) -> Vec<ChunkPart> {
         let mut builder = RowsBuilder::new(&self.shape);
         for row in rows {
             builder.image(Image::After).unwrap();
@@ -440,10 +464,50 @@ impl World {
         }
         let sorted = sorted_by_key(&self.shape, &builder.take().unwrap()).unwrap();
         let prefix = Path::from("ods_shop/orders");
-        let path = format!("g0001/chunk-{name}.parquet");
-        let mut upload = FileUpload::new(&self.store, &prefix, path, &self.shape, &self.settings).unwrap();
-        upload.write(sorted).await.unwrap();
-        let entry = upload.finish().await.unwrap();
-        ChunkPart { path: entry.path, rows: entry.rows, bytes: entry.bytes, keys: entry.keys }
+        let mut parts = Vec::new();
+        for (day, rows) in cut_by_day(&self.shape, sorted).unwrap() {
+            let directory = day.map_or("all".to_owned(), |day| day.directory(&self.shape).unwrap());
+            let path = format!("g0001/{directory}/chunk-{name}.parquet");
+            let mut upload = FileUpload::new(&self.store, &prefix, path, &self.shape, &self.settings).unwrap();
+            upload.write(rows).await.unwrap();
+            let entry = upload.finish().await.unwrap();
+            parts.push(ChunkPart { path: entry.path, rows: entry.rows, bytes: entry.bytes, keys: entry.keys });
+        }
+        parts
+    }
+}
+
+impl World {
+    /// A file has rows of one day, and lies in that day's directory.
+    fn check_day(&self, entry: &FileEntry, batches: &[RecordBatch]) {
+        let Some(index) = self.shape.day() else { return };
+        let zone = TimeZone::get("Asia/Shanghai").unwrap();
+        for batch in batches {
+            let instants = batch.column(index).as_primitive::<TimestampMicrosecondType>();
+            for instant in instants {
+                let day = instant.map(|at| Timestamp::from_microsecond(at).unwrap().to_zoned(zone.clone()).date().to_string());
+                let directory = format!("/dt={}/", day.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__"));
+                assert!(entry.path.contains(&directory), "{instant:?} in {}", entry.path);
+            }
+        }
+    }
+
+    /// The directory of the wall clock's day.
+    pub(super) fn directory(&self, at: &Value) -> String {
+        let Value::Datetime(at) = at else { panic!("{at:?}") };
+        format!("/dt={}/", Timestamp::from_microsecond(*at).unwrap().to_zoned(TimeZone::UTC).date())
+    }
+
+    /// Of a day as of a table: its files neither pile up nor outgrow their aim.
+    fn check_sizes_by_day(&self) {
+        let mut days: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for file in self.segments.iter().filter_map(|segment| segment.file.as_ref()) {
+            days.entry(file.path.split('/').nth(1).unwrap().to_owned()).or_default().push(file.bytes);
+        }
+        for (day, sizes) in days {
+            let most = self.settings.file_bytes * 5 / 4 + (8 << 10);
+            assert!(sizes.iter().all(|size| *size <= most), "{day}: {sizes:?}");
+            assert!(sizes.len() as u64 <= 4 * sizes.iter().sum::<u64>() / self.settings.file_bytes + 1, "{day}: {sizes:?}");
+        }
     }
 }
