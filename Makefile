@@ -39,6 +39,8 @@ test: servers lint deny ## everything that holds the product together, from unit
 
 test-all: test ## the tests, and those that are long or heavy
 	cargo test --locked --tests --no-fail-fast -- --ignored
+	tests/servers/azure.sh install
+	BINLAKE_TEST_AZURE=1 cargo test --locked --lib --no-fail-fast lake::
 	tests/servers/hdfs.sh install
 	cargo clippy --locked --all-targets --features hdfs -- -D warnings
 	cargo test --locked --features hdfs --lib --no-fail-fast lake::

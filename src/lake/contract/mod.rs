@@ -1,5 +1,8 @@
-//! What every [`Lake`](super::Lake) owes its users, run on files, in memory, on a real S3, and where it is built in on a real HDFS.
+//! What every [`Lake`](super::Lake) owes its users, run on files, in memory, on a real S3, where it is built in on a real HDFS, and where
+//! `BINLAKE_TEST_AZURE` is set, for it wants Node, on Azure's emulator.
 
+#[path = "../../../tests/servers/azure.rs"]
+mod azure;
 mod changelog;
 mod days;
 #[cfg(feature = "hdfs")]
@@ -28,6 +31,7 @@ use super::*;
 use crate::change::{
     BinlogPosition, Charset, Column, ColumnType, Dropped, Generated, Image, KeyKind, ManualClock, Operation, TableName,
 };
+use azure::Azure;
 
 /// 2026-11-22T00:00:00Z.
 pub(super) const MIDNIGHT_MS: u64 = 1_795_305_600_000;
@@ -48,19 +52,23 @@ pub(super) enum Ground {
     Files,
     Memory,
     S3,
+    Azure,
     #[cfg(feature = "hdfs")]
     Hdfs,
 }
 
 /// One on each ground.
 pub(super) fn houses() -> Vec<House> {
-    let grounds = [
+    let mut grounds = vec![
         Ground::Files,
         Ground::Memory,
         Ground::S3,
         #[cfg(feature = "hdfs")]
         Ground::Hdfs,
     ];
+    if std::env::var_os("BINLAKE_TEST_AZURE").is_some() {
+        grounds.push(Ground::Azure);
+    }
     grounds.into_iter().map(House::new).collect()
 }
 
@@ -73,6 +81,7 @@ impl House {
     pub(super) fn with(ground: Ground, publishing: Option<Arc<Publishing>>) -> Self {
         match ground {
             Ground::S3 => Self::at(ground, (&s3::S3::shared().bucket(), s3::S3::shared().port()), &[], publishing),
+            Ground::Azure => Self::at(ground, (&Azure::shared().container(), Azure::shared().port()), &[], publishing),
             #[cfg(feature = "hdfs")]
             Ground::Hdfs => Self::at(ground, (&hdfs::Hdfs::place(), hdfs::Hdfs::shared().port()), &[], publishing),
             Ground::Files | Ground::Memory => Self::at(ground, ("", 0), &[], publishing),
@@ -90,15 +99,21 @@ impl House {
         let clock = Arc::new(ManualClock::at(MIDNIGHT_MS));
         let url = match ground {
             Ground::S3 => format!("s3://{bucket}/lakes/ods"),
+            Ground::Azure => format!("az://{bucket}/lakes/ods"),
             #[cfg(feature = "hdfs")]
             Ground::Hdfs => format!("hdfs://127.0.0.1:{port}/{bucket}/ods"),
             Ground::Files | Ground::Memory => format!("file://{}/lake", directory.path().display()),
         };
         let endpoint = format!("http://127.0.0.1:{port}");
-        let login: &[(&str, &str)] = if ground != Ground::S3 {
-            &[]
-        } else {
-            &[("access_key_id", s3::KEY), ("secret_access_key", s3::SECRET), ("endpoint", &endpoint), ("allow_http", "true")]
+        let account = format!("{endpoint}/{}", azure::ACCOUNT);
+        let login: &[(&str, &str)] = match ground {
+            Ground::S3 => {
+                &[("access_key_id", s3::KEY), ("secret_access_key", s3::SECRET), ("endpoint", &endpoint), ("allow_http", "true")]
+            }
+            Ground::Azure => {
+                &[("account_name", azure::ACCOUNT), ("account_key", azure::KEY), ("endpoint", &account), ("allow_http", "true")]
+            }
+            _ => &[],
         };
         let options = login.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings {
@@ -169,6 +184,7 @@ impl House {
             generation,
             schema: Arc::new(schema),
             layout: Layout::Segments,
+            partition_by: None,
             daily: false,
             timestamp_encoding: TimestampEncoding::Int64,
             datetimes: "instant in UTC".parse().ok(),
