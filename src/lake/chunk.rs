@@ -2,9 +2,9 @@
 //!
 //! Each attempt writes into directories of its own, `g0001/chunks/c000012-<attempt>-0000/` and so on, one for each file, so a chunk that is
 //! read twice makes two sets of files and the metadata store says which one counts. A mirror's rows are sorted by stored key within each file. What
-//! comes in beyond `batch_bytes` is cut off as one more file (in a mirror that is cut by days, one for each day), so a chunk needs no more memory than that. A changelog table's
-//! rows carry `_op = 'r'` and the position of `since`; what the source's clock said is not known of them, so `_ts_ms`, `_gtid` and `_file`
-//! are NULL, `_row` counts through the snapshot, and the day they lie in is the one they were read on.
+//! comes in beyond `batch_bytes` is cut off as one more file, or one more for each day of a mirror that is cut by days, so a chunk needs no
+//! more memory than that. A changelog table's rows carry `_op = 'r'` and the position of `since`; what the source's clock said is not known
+//! of them, so `_ts_ms`, `_gtid` and `_file` are NULL, `_row` counts through the snapshot, and the day they lie in is the one they were read on.
 
 use std::collections::BTreeMap;
 

@@ -52,6 +52,7 @@ impl Segment {
 
     /// The day of its rows; None without rows, and where the table is not cut by days.
     fn day(&self, shape: &Shape) -> Option<DayKey> {
+        shape.day()?;
         let (low, _) = self.file.as_ref()?.keys.as_ref()?;
         shape.day_of(&from_hex(low)?)
     }

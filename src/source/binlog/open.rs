@@ -161,10 +161,21 @@ impl Opening<'_> {
             });
         }
         let missing = session.missing(gtids).await?;
-        if missing.is_empty() {
+        if missing.is_empty() || self.is_still_there(checkpoint).await? {
             return Ok(());
         }
         Err(self.history(format!("the server no longer has transactions that it sent us: {missing}"), true))
+    }
+
+    /// Whether the last transaction stands where it came from. A server sends one as soon as it is in the binlog, and counts it as executed
+    /// when it is committed: with semi-synchronous replication that waits for replicas, and may be long after.
+    async fn is_still_there(&self, checkpoint: &Checkpoint) -> Result<bool> {
+        let Some(last) = &checkpoint.last else { return Ok(false) };
+        match Box::pin(self.read_sum(last)).await {
+            Ok(sum) => Ok(sum == Some(last.crc)),
+            Err(Error::History { .. } | Error::Setting { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// On another server than the checkpoint's: by GTIDs, in a new epoch.

@@ -53,6 +53,44 @@ async fn a_purged_or_rewritten_history_is_told() {
     }
 }
 
+/// A commit that waits for a replica to confirm it has been sent to everybody, and is in no `gtid_executed`.
+#[tokio::test]
+async fn what_was_sent_and_is_not_committed_yet_is_no_lost_history() {
+    let mut bench = Bench::start(&["--plugin-load-add=semisync_source.so"]).await;
+    bench.run("CREATE TABLE a (id INT PRIMARY KEY)").await;
+    let mut stream = bench.open_now(&["a"]).await;
+    bench
+        .run(
+            "SET GLOBAL rpl_semi_sync_source_timeout=3600000;
+SET GLOBAL rpl_semi_sync_source_enabled=ON",
+        )
+        .await;
+    let mut writer = bench.server.root().await;
+    let waits =
+        tokio::spawn(async move { writer.execute("INSERT INTO d.a VALUES (1)").await.map_err(|error| error.to_string()) });
+    let transaction = loop {
+        if let StreamItem::Transaction(transaction) = next(&mut stream).await {
+            break transaction;
+        }
+    };
+    assert_eq!(look(transaction).rows(), ["a c 1"]);
+    let checkpoint = stream.checkpoint();
+    let committed = bench.root.query_text("SELECT COUNT(*) FROM d.a").await.unwrap();
+    assert_eq!(committed[0][0].as_deref(), Some(&b"0"[..]), "the server waits for a replica");
+    let mut again = bench.open_behind(checkpoint.clone(), &["a"]).await;
+    bench
+        .run(
+            "SET GLOBAL rpl_semi_sync_source_enabled=OFF;
+INSERT INTO a VALUES (2)",
+        )
+        .await;
+    waits.await.unwrap().unwrap();
+    assert_eq!(bench.drain(&mut again).await.iter().flat_map(Seen::rows).collect::<Vec<_>>(), ["a c 2"]);
+    // Without the place of the last transaction there is only what the server says.
+    bench.run("RESET BINARY LOGS AND GTIDS").await;
+    assert_lost(&refused(&bench.settings(), Checkpoint { last: None, ..checkpoint }).await, "no longer has transactions");
+}
+
 fn file_name(number: u64) -> String {
     format!("binlog.{number:06}")
 }
