@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use jiff::tz::TimeZone;
 
-use crate::change::{Column, ColumnType, DatetimeEncoding, Generated};
+use crate::change::{Column, ColumnType, DatetimeEncoding, Generated, KeyKind};
 use crate::lake::by_day::{DayKey, has_days};
 use crate::lake::{Error, Result, Settings, TableKind, TableSpec, TimestampEncoding};
 
@@ -215,6 +215,10 @@ fn day_column(spec: &TableSpec, columns: &[LakeColumn], name: &str) -> std::resu
     let index = columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
     let index = index.ok_or_else(|| format!("`partition_by` names {name}, and there is no such column"))?;
     match spec.schema.columns[index].generated {
+        _ if spec.schema.key_kind == KeyKind::Configured => {
+            // Two rows of one key and two days would lie side by side.
+            Err("`partition_by` needs a key that the server keeps unique".to_owned())
+        }
         Generated::Virtual => Err(format!("`partition_by` names {name}, which is computed when it is read")),
         _ if has_days(&columns[index].data_type) => Ok(index),
         _ => Err(format!("`partition_by` names {name}, which is no DATE, DATETIME or TIMESTAMP with days of its own")),

@@ -286,6 +286,9 @@ fn a_mirror_is_cut_by_the_day_of_a_column_that_has_one() {
         let error = cut(name, datetimes).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(reason), "{error}");
     }
+    let mut unkept = TableSpec { partition_by: Some("date".to_owned()), ..spec(TableKind::Mirror, &every_type()) };
+    Arc::make_mut(&mut unkept.schema).key_kind = KeyKind::Configured;
+    assert!(Shape::new(&unkept, &settings()).unwrap_err().to_string().contains("a key that the server keeps unique"));
     let mut columns = every_type();
     columns.push(("DT", ColumnType::Year));
     assert!(Shape::new(&spec(TableKind::Mirror, &columns), &settings()).is_ok());
