@@ -172,9 +172,8 @@ impl Assembled {
     /// How values would lie in a table's files if a generation of it began now; of a table that is not listed, as they do.
     pub(crate) fn form(&self, state: &TableState) -> Form {
         let source = self.config.sources.iter().find(|source| source.name == state.source);
-        let matches = |entry: &&config::TableEntry| entry.pattern.matches(&state.table.database, &state.table.table);
-        let entry = source.and_then(|source| source.tables.iter().find(matches));
-        let partition_by = entry.map_or_else(|| state.partition_by.clone(), |entry| cut_by(&entry.options));
+        let entry = source.and_then(|source| config::entry_of(source, &state.table.database, &state.table.table));
+        let partition_by = entry.map_or_else(|| state.partition_by.clone(), |(_, entry)| cut_by(&entry.options));
         form(&self.config.lake, partition_by)
     }
 

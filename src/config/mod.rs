@@ -29,7 +29,7 @@ pub use address::Address;
 pub use pattern::TablePattern;
 pub use problem::{Place, Problem, Problems};
 pub use read::store_options;
-pub use resolve::{LakeNames, LakeTables, Resolution, ResolvedTable, clashes, resolve};
+pub use resolve::{LakeNames, LakeTables, Resolution, ResolvedTable, clashes, entry_of, resolve};
 pub use secret::Secret;
 pub use settings::{
     Cascades, ChangelogConfig, Check, CommitConfig, Config, Datetime, KafkaConfig, LakeConfig, Layout, LocalConfig,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::problem::{Place, Problem, in_order};
-use super::settings::{ChangelogConfig, Config, LakeConfig, Mode, SourceConfig, TableOptions};
+use super::settings::{ChangelogConfig, Config, LakeConfig, Mode, SourceConfig, TableEntry, TableOptions};
 use super::suggest::nearest;
 
 /// The longest name that a topic may have.
@@ -58,16 +58,19 @@ pub struct Resolution {
     pub warnings: Vec<Problem>,
 }
 
+/// The entry that takes a table, and its place among the source's: the first that matches, unless the table is excluded.
+pub fn entry_of<'a>(source: &'a SourceConfig, database: &str, table: &str) -> Option<(usize, &'a TableEntry)> {
+    let first = source.tables.iter().enumerate().find(|(_, entry)| entry.pattern.matches(database, table));
+    let excluded = source.exclude.iter().any(|pattern| pattern.matches(database, table));
+    first.filter(|(_, entry)| !excluded || entry.pattern.exact().is_some())
+}
+
 /// Resolves one source's entries against its server's tables, given as (database, table). Names that clash with another source's
 /// are found by [`LakeNames`].
 pub fn resolve(config: &Config, source: &SourceConfig, server: &[(String, String)]) -> Resolution {
     let mut taken: Vec<Vec<ResolvedTable>> = vec![Vec::new(); source.tables.len()];
     for (database, table) in server {
-        let first = source.tables.iter().enumerate().find(|(_, entry)| entry.pattern.matches(database, table));
-        let excluded = source.exclude.iter().any(|pattern| pattern.matches(database, table));
-        let Some((index, entry)) = first.filter(|(_, entry)| !excluded || entry.pattern.exact().is_some()) else {
-            continue;
-        };
+        let Some((index, entry)) = entry_of(source, database, table) else { continue };
         if let Some(of_entry) = taken.get_mut(index) {
             of_entry.push(ResolvedTable {
                 source: source.name.clone(),

@@ -3,6 +3,7 @@
 use super::lake::word;
 use crate::config::cursor::{Fields, Reader};
 use crate::config::pattern::TablePattern;
+use crate::config::problem::Place;
 use crate::config::settings::{Cascades, Layout, Mode, SourceConfig, TableEntry, TableOptions};
 use crate::config::tree::{Node, merged};
 
@@ -59,23 +60,21 @@ pub(super) fn options(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Optio
     reader.not_built(fields, "into", "another name in the lake is", "remove it; `lake.database` names the database");
     let (mode, layout, daily, key, exclude_columns) = (mode?, layout?, daily?, key?, exclude_columns?);
     let partition_by = partition_by?;
-    if let Some(node) = daily_node
-        && (mode, daily, node.place.path.starts_with("defaults.")) == (Mode::Changelog, true, false)
-    {
-        reader.error(&node.place, "`mode: changelog` makes no mirror to freeze", "remove `daily`, or use mirror or both");
+    if mode == Mode::Changelog {
+        let freezes = daily_node.filter(|_| daily);
+        needs_mirror(reader, freezes, "to freeze", "remove `daily`, or use mirror or both");
+        let lays_out = layout_node.filter(|_| layout != Layout::Auto);
+        needs_mirror(reader, lays_out, "to lay out", "remove `layout`, or use mirror or both");
+        let remedy = "remove `partition_by` (a changelog is partitioned by the day of the change), or use mirror or both";
+        needs_mirror(reader, partition_node, "to partition", remedy);
+    } else if let Some(node) = partition_node.filter(|_| layout == Layout::Single) {
+        reader.error(&node.place, "`layout: single` has one file, and each day has its own", "remove one of the two");
     }
-    if let Some(node) = layout_node
-        && (mode, layout != Layout::Auto, node.place.path.starts_with("defaults.")) == (Mode::Changelog, true, false)
-    {
-        reader.error(&node.place, "`mode: changelog` makes no mirror to lay out", "remove `layout`, or use mirror or both");
+    if let Some(node) = partition_node {
+        let remedy = "days are those of a column that is kept";
+        needs_columns(reader, &node.place, partition_by.as_slice(), &exclude_columns, remedy);
     }
-    if let (Some(node), Some(column)) = (partition_node, &partition_by) {
-        check_partition(reader, node, column, (mode, layout, &exclude_columns));
-    }
-    if let Some(column) = key.iter().find(|column| exclude_columns.iter().any(|other| other.eq_ignore_ascii_case(column))) {
-        let message = format!("column {column:?} is in `columns.exclude` too");
-        reader.error(&fields.place_of("key"), message, "a key needs all of its columns");
-    }
+    needs_columns(reader, &fields.place_of("key"), &key, &exclude_columns, "a key needs all of its columns");
     Some(TableOptions { mode, key, layout, partition_by, daily, cascades: cascades?, exclude_columns })
 }
 
@@ -97,17 +96,17 @@ fn day_column(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     column
 }
 
-fn check_partition(reader: &mut Reader<'_>, node: &Node, column: &str, (mode, layout, excluded): (Mode, Layout, &[String])) {
-    if mode == Mode::Changelog && !node.place.path.starts_with("defaults.") {
-        let remedy = "remove `partition_by` (a changelog is partitioned by the day of the change), or use mirror or both";
-        reader.error(&node.place, "`mode: changelog` makes no mirror to partition", remedy);
+/// What is set for a mirror, with a mode that makes none; as a default it is for the other tables.
+fn needs_mirror(reader: &mut Reader<'_>, node: Option<&Node>, what: &str, remedy: &str) {
+    if let Some(node) = node.filter(|node| !node.place.path.starts_with("defaults.")) {
+        reader.error(&node.place, format!("`mode: changelog` makes no mirror {what}"), remedy);
     }
-    if layout == Layout::Single && mode != Mode::Changelog {
-        reader.error(&node.place, "`layout: single` has one file, and each day has its own", "remove one of the two");
-    }
-    if excluded.iter().any(|other| other.eq_ignore_ascii_case(column)) {
-        let message = format!("column {column:?} is in `columns.exclude` too");
-        reader.error(&node.place, message, "days are those of a column that is kept");
+}
+
+fn needs_columns(reader: &mut Reader<'_>, place: &Place, columns: &[String], excluded: &[String], remedy: &str) {
+    let is_excluded = |column: &&String| excluded.iter().any(|other| other.eq_ignore_ascii_case(column));
+    if let Some(column) = columns.iter().find(is_excluded) {
+        reader.error(place, format!("column {column:?} is in `columns.exclude` too"), remedy);
     }
 }
 
