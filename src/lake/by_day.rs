@@ -23,7 +23,7 @@ use super::table::days;
 use crate::change::Days;
 
 /// How many bytes of a stored key say the day.
-pub(crate) const DAY_BYTES: usize = 4;
+const DAY_BYTES: usize = 4;
 /// Hive's name for the partition of NULL.
 const NO_DAY: &str = "__HIVE_DEFAULT_PARTITION__";
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);

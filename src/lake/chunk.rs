@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
 
 use super::by_day::{DayKey, cut_by_day};
 use super::columns::{ChangeColumns, RowsBuilder, Shape};
@@ -87,12 +87,10 @@ impl ParquetChunk {
                 blocking(move || cut_by_day(&shape, keys::sorted_by_key(&shape, &batch)?)).await?
             }
         };
-        for pieces in pieces.chunks(PIECES_AT_ONCE) {
-            let first = self.parts.len();
-            let write = |(number, (day, rows)): (usize, &(Option<DayKey>, RecordBatch))| self.write(number, *day, rows.clone());
-            let parts = try_join_all((first..).zip(pieces).map(write)).await?;
-            self.parts.extend(parts);
-        }
+        let this = &*self;
+        let pieces = (this.parts.len()..).zip(pieces).map(|(number, (day, rows))| this.write(number, day, rows));
+        let parts: Vec<ChunkPart> = futures::stream::iter(pieces).buffered(PIECES_AT_ONCE).try_collect().await?;
+        self.parts.extend(parts);
         Ok(())
     }
 

@@ -9,9 +9,8 @@ fn texts(rows: &BTreeMap<i64, String>) -> Vec<(i64, String)> {
 
 #[tokio::test]
 async fn snapshot_and_changes_make_the_table() {
-    for (house, partition_by) in
-        houses().into_iter().map(|house| (house, None)).chain(houses().into_iter().map(|house| (house, Some("born"))))
-    {
+    let everywhere = |partition_by| houses().into_iter().map(move |house| (house, partition_by));
+    for (house, partition_by) in [None, Some("born")].into_iter().flat_map(everywhere) {
         let spec = TableSpec { partition_by: partition_by.map(str::to_owned), ..house.spec(TableKind::Mirror, 1) };
         let chunks = vec![
             house.chunk(&spec, 0, "a", &[(2, "bob"), (1, "ann"), (3, "cy")]).await,

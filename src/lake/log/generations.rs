@@ -58,13 +58,13 @@ pub(crate) async fn live(store: &LakeStore, table: &LakeName) -> Result<Live> {
     for _ in 0..CHAIN_LIMIT {
         let (state, switched) = match log.load().await {
             Ok(state) => {
-                let switched = state.as_ref().and_then(|state| state.switched);
+                let switched = state.as_ref().and_then(|state| Some((state.switched?, state.seq)));
                 (Ok(state), switched)
             }
             Err(broken @ Error::Log { .. }) => (Err(broken), log.ends_in_switch().await?),
             Err(error) => return Err(error),
         };
-        let Some(Switched { generation: next, at_ms }) = switched else {
+        let Some((Switched { generation: next, at_ms }, seq)) = switched else {
             let unpublished = state.as_ref().is_ok_and(|state| !state.as_ref().is_some_and(State::publishes));
             if log.generation() > 1 && unpublished {
                 return Err(log.broken(&log.slot(1), "readers were switched to this generation, and it is not published"));
@@ -75,10 +75,7 @@ pub(crate) async fn live(store: &LakeStore, table: &LakeName) -> Result<Live> {
             return Err(log.broken(&log.slot(1), format!("it switches back, to generation {next}")));
         }
         since_ms = Some(at_ms);
-        switch = Some(log.slot(match &state {
-            Ok(state) => state.as_ref().map_or(0, |state| state.seq),
-            Err(_) => log.newest().await?,
-        }));
+        switch = Some(log.slot(seq));
         log = CommitLog::new(store, table, next);
     }
     Err(log.broken(&log.slot(1), format!("more than {CHAIN_LIMIT} generations")))

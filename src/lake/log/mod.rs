@@ -281,10 +281,10 @@ impl CommitLog {
         Ok(None)
     }
 
-    /// Where readers went, if the newest record is a switch: also of a log that does not hold together before it.
-    pub(crate) async fn ends_in_switch(&self) -> Result<Option<Switched>> {
+    /// Where readers went, and the number of the record that says so, if that is the newest one: also of a log that does not hold together before it.
+    pub(crate) async fn ends_in_switch(&self) -> Result<Option<(Switched, u64)>> {
         let Some(record) = self.newest_readable().await? else { return Ok(None) };
-        Ok(record.switch_to.map(|generation| Switched { generation, at_ms: record.committed_ms }))
+        Ok(record.switch_to.map(|generation| (Switched { generation, at_ms: record.committed_ms }, record.seq)))
     }
 
     /// The highest term that has written here, as the newest record has it; 0 where there is none.

@@ -6,6 +6,7 @@
 //! together with a neighbour, and the last one of a table in insertion order is filled and sealed. In a mirror that is cut by days
 //! (`by_day`) no file has rows of two: a day ends a row group, a file and its segment.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -110,7 +111,7 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
     } else {
         segments
     };
-    let segments = &with_gaps(&context.shape, segments);
+    let segments = with_gaps(&context.shape, segments);
     let growing = segments.iter().rposition(|segment| segment.file.is_some()).unwrap_or(0);
     let mut rewrite = Rewrite::new(context, changes).await?;
     let mut limits = Limits::splitting(context, 0);
@@ -155,7 +156,10 @@ pub async fn apply(context: &mut MergeContext<'_>, segments: &[Segment], batch: 
 
 /// The segments of a mirror that is cut by days, with those between them in which no day has rows: a new day's rows are no reason to write the
 /// files beside it anew.
-fn with_gaps(shape: &Shape, segments: &[Segment]) -> Vec<Segment> {
+fn with_gaps<'a>(shape: &Shape, segments: &'a [Segment]) -> Cow<'a, [Segment]> {
+    if shape.day().is_none() {
+        return Cow::Borrowed(segments);
+    }
     let mut with_gaps: Vec<Segment> = Vec::with_capacity(segments.len());
     for segment in segments {
         let Some(day) = segment.day(shape) else {
@@ -174,7 +178,7 @@ fn with_gaps(shape: &Shape, segments: &[Segment]) -> Vec<Segment> {
         with_gaps.push(own);
         with_gaps.extend(gap.then_some(Segment { lower: end, upper, file: None }));
     }
-    with_gaps
+    Cow::Owned(with_gaps)
 }
 
 /// How large a neighbour may be for a segment of `bytes`, which is rewritten, to go together with it: a small one always, for the rewritten

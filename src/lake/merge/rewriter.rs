@@ -65,12 +65,7 @@ impl Rewriter {
 
     /// Rows that follow those that wait.
     pub(super) fn push(&mut self, rows: RecordBatch) -> Result<()> {
-        let shape = &self.changes.checker.shape;
-        if shape.day().is_none() {
-            self.pending.push(rows);
-            return Ok(());
-        }
-        self.later.extend(cut_by_day(shape, rows)?);
+        self.later.extend(cut_by_day(&self.changes.checker.shape, rows)?);
         self.take_up();
         Ok(())
     }

@@ -27,7 +27,7 @@ const DAYS: i64 = 8;
 const READS: (usize, usize) = (120, 12);
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// A thousand parcels and the day each is due: some have none yet, and each weighs something.
+/// Parcels and the day each is due: some have none yet, and each weighs a hundred.
 async fn prepare(server: &Server, database: &str) -> String {
     server.create_database(database).await;
     let due = |id: i64| match id % 10 {
